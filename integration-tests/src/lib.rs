@@ -1,1 +1,20 @@
-//! TODO
+//! The harness: real parts, started and stopped as a test needs them.
+//!
+//! It promises that nothing it started outlives the test process, however that ends, that every wait has a deadline, and that the
+//! logs of a failed run are kept and named. It knows no rule of the protocol, and mocks nothing.
+//!
+//! Everything here panics when a part does not come up: that is a failed test, and the message says where the logs are.
+
+pub mod binaries;
+pub mod kafka;
+pub mod ports;
+pub mod process;
+pub mod run;
+pub mod topics;
+pub mod wait;
+
+pub use kafka::{Kafka, KafkaOptions};
+pub use process::{Process, ProcessSpec};
+pub use run::Run;
+pub use topics::Topics;
+pub use wait::{wait_for, wait_until};

@@ -1,0 +1,51 @@
+//! Where the project's own programs and files are.
+//!
+//! A program is taken from the profile directory the test itself runs from, so that a release test runs release programs.
+//! It refuses to build anything: a program that is missing is named together with the command that makes it.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the project.
+///
+/// # Panics
+/// Never: the harness lies one level below.
+#[must_use]
+pub fn project_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the harness lies one level below the root")
+}
+
+/// The program `name` of this workspace.
+///
+/// # Panics
+/// When it has not been built in the profile this process was built in.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let path = profile_directory().join(name);
+    let flag = if cfg!(debug_assertions) {
+        ""
+    } else {
+        " --release"
+    };
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo build{flag} --workspace --bins` first",
+        path.display()
+    );
+    path
+}
+
+fn profile_directory() -> PathBuf {
+    let this = std::env::current_exe().expect("a running program has a path");
+    let directory = this.parent().expect("a program lies in a directory");
+    // Tests lie in deps/, programs beside it.
+    if directory.ends_with("deps") {
+        directory
+            .parent()
+            .expect("deps lies in a profile directory")
+            .to_owned()
+    } else {
+        directory.to_owned()
+    }
+}
