@@ -17,4 +17,4 @@ pub use kafka::{Kafka, KafkaOptions};
 pub use process::{Process, ProcessSpec};
 pub use run::Run;
 pub use topics::Topics;
-pub use wait::{wait_for, wait_until};
+pub use wait::{wait_at_most, wait_for, wait_until};

@@ -8,7 +8,7 @@ use std::{
     io::Write,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::OnceLock,
 };
 
@@ -38,7 +38,7 @@ done
 #[derive(Debug)]
 pub struct Run {
     directory: PathBuf,
-    guardian: Mutex<ChildStdin>,
+    guardian: Mutex<Child>,
 }
 
 impl Run {
@@ -97,7 +97,9 @@ impl Run {
 
     fn tell(&self, verb: &str, pid: u32) {
         // A guardian that is gone has nothing left to do; a test is not failed for it.
-        let _ = writeln!(self.guardian.lock(), "{verb} {pid}");
+        if let Some(pipe) = &mut self.guardian.lock().stdin {
+            let _ = writeln!(pipe, "{verb} {pid}");
+        }
     }
 
     fn begin() -> Self {
@@ -106,7 +108,7 @@ impl Run {
             .tempdir()
             .expect("a directory for the run can be made")
             .keep();
-        let mut guardian = Command::new("sh")
+        let guardian = Command::new("sh")
             .args(["-c", GUARDIAN, "guardian"])
             .arg(&directory)
             .stdin(Stdio::piped())
@@ -123,7 +125,7 @@ impl Run {
         keep_logs_after_a_panic(&directory);
         Self {
             directory,
-            guardian: Mutex::new(pipe),
+            guardian: Mutex::new(guardian),
         }
     }
 }
