@@ -118,10 +118,6 @@ impl Run {
             .process_group(0)
             .spawn()
             .expect("sh can be started");
-        let pipe = guardian
-            .stdin
-            .take()
-            .expect("stdin was asked for as a pipe");
         keep_logs_after_a_panic(&directory);
         Self {
             directory,
