@@ -267,6 +267,8 @@ pub struct Report {
     pub ranges: Vec<PartitionRanges>,
     /// One past the highest offset acknowledged to its application, by partition: an end below it is stale.
     pub acknowledged: Vec<PartitionOffset>,
+    /// Topics its application wrote to with acks=0 in this run.
+    pub unacknowledged: Vec<TopicName>,
     /// True when alignment timed out and the process went on unaligned.
     pub unaligned: bool,
     /// How long it took.

@@ -1,0 +1,486 @@
+//! From *prepare* to the last report: who takes part, what is armed, who records (1-protocol §4.1 to §4.5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cutline_model::{
+    Capture, Epoch, GroupId, InputPartition, MarkerId, Mode, Offset, PreparedSidecar, ProcessId,
+    Purpose, Report, Role, Scope, ServiceName, SidecarId, ToSidecar, TopicName, TopicPartition,
+};
+
+use super::{Coordinator, CoordinatorOutput, IdleOffsets, Phase};
+use crate::{
+    moment::Moment,
+    topology::{Topology, barrier_topics},
+};
+
+/// What was assigned to whom.
+type Assignments = BTreeMap<SidecarId, BTreeSet<(GroupId, TopicPartition)>>;
+
+impl Coordinator {
+    pub(super) fn prepared(&mut self, now: Moment, from: &SidecarId, prepared: PreparedSidecar) {
+        if self.phase != Phase::Preparing {
+            return;
+        }
+        if self.config.rules.see_restarts
+            && self.view.sidecars.get(from) != Some(&prepared.incarnation)
+        {
+            self.fail(format!("the sidecar {from} restarted"));
+            return;
+        }
+        if let Some(member) = self.members.get_mut(from) {
+            member.prepared = Some(prepared);
+        }
+        if self
+            .members
+            .values()
+            .all(|member| member.prepared.is_some())
+        {
+            self.read_topology(now);
+        }
+    }
+
+    pub(super) fn read_topology(&mut self, _now: Moment) {
+        self.phase = Phase::ReadingTopology;
+        self.outputs = self.view.outputs.clone();
+        for (id, member) in &self.members {
+            let known = member
+                .prepared
+                .iter()
+                .flat_map(|prepared| prepared.outputs.iter().cloned());
+            self.outputs
+                .entry(id.service.clone())
+                .or_default()
+                .extend(known);
+        }
+        let (groups, topics) = self.asks();
+        self.queue
+            .push_back(CoordinatorOutput::ReadTopology { groups, topics });
+    }
+
+    /// What a topology has to tell: groups behind sidecars and of idle services, topics written.
+    pub(super) fn asks(&self) -> (BTreeSet<GroupId>, BTreeSet<TopicName>) {
+        let here = self
+            .prepared_sidecars()
+            .flat_map(|(_, prepared)| prepared.groups.iter().map(|g| g.group.clone()));
+        let idle = self
+            .view
+            .idle
+            .values()
+            .flat_map(|idle| idle.groups.iter().cloned());
+        (
+            here.chain(idle).collect(),
+            self.outputs.values().flatten().cloned().collect(),
+        )
+    }
+
+    fn prepared_sidecars(&self) -> impl Iterator<Item = (&SidecarId, &PreparedSidecar)> {
+        self.members
+            .iter()
+            .filter_map(|(id, member)| Some((id, member.prepared.as_ref()?)))
+    }
+
+    /// Groups and partition counts, read for arming or, after the confirmations, read again.
+    pub fn handle_topology(&mut self, now: Moment, answer: Result<Topology, String>) {
+        let topology = match answer {
+            Ok(topology) => topology,
+            Err(reason) => return self.fail(format!("the topology could not be read: {reason}")),
+        };
+        match self.phase {
+            Phase::ReadingTopology => self.arm(now, topology),
+            Phase::Rereading => self.reread(&topology),
+            _ => {}
+        }
+    }
+
+    fn arm(&mut self, now: Moment, topology: Topology) {
+        match self.assign(&topology).and_then(|assignments| {
+            self.check_loose_readers(&assignments)?;
+            Ok(assignments)
+        }) {
+            Ok(assignments) => self.assignments = assignments,
+            Err(reason) => return self.fail(reason),
+        }
+        if let Err(reason) = self.form_processes() {
+            return self.fail(reason);
+        }
+        self.wants_barriers = self.barrier_partitions();
+        self.topology = Some(topology);
+        self.deadline = self.deadline.max(now + self.config.prepare_timeout);
+        self.phase = Phase::Arming;
+        if self.wants_barriers.is_empty() {
+            self.barriers = Some(BTreeMap::new());
+            self.send_arm();
+        } else {
+            self.queue.push_back(CoordinatorOutput::TakeBarrierPair);
+        }
+    }
+
+    /// Which sidecar each assigned partition is behind. A member behind none of them fails the epoch.
+    pub(super) fn assign(&self, topology: &Topology) -> Result<Assignments, String> {
+        let mut owners: BTreeMap<(&GroupId, &str), &SidecarId> = BTreeMap::new();
+        for (id, prepared) in self.prepared_sidecars() {
+            for group in &prepared.groups {
+                owners.extend(
+                    group
+                        .members
+                        .iter()
+                        .map(|member| ((&group.group, member.as_str()), id)),
+                );
+            }
+        }
+        let mut assignments: Assignments = self
+            .members
+            .keys()
+            .map(|id| (id.clone(), BTreeSet::new()))
+            .collect();
+        for group in topology.groups.values() {
+            if !group.stable && !group.members.is_empty() {
+                return Err(format!("group {} is rebalancing", group.group));
+            }
+            for member in &group.members {
+                let Some(&owner) = owners.get(&(&group.group, member.member.as_str())) else {
+                    return Err(format!(
+                        "member {} of group {} is outside every sidecar: run it behind one, or stop it",
+                        member.member, group.group
+                    ));
+                };
+                let here = assignments
+                    .get_mut(owner)
+                    .expect("owners are members of the view");
+                here.extend(
+                    member
+                        .partitions
+                        .iter()
+                        .map(|partition| (group.group.clone(), partition.clone())),
+                );
+            }
+        }
+        Ok(assignments)
+    }
+
+    /// A partition that a sidecar reads but no group of its own is assigned has no position anybody records.
+    fn check_loose_readers(&self, assignments: &Assignments) -> Result<(), String> {
+        for (id, prepared) in self.prepared_sidecars() {
+            let assigned: BTreeSet<&TopicPartition> = assignments
+                .get(id)
+                .into_iter()
+                .flatten()
+                .map(|(_, partition)| partition)
+                .collect();
+            let loose = prepared
+                .loose_readers
+                .iter()
+                .find(|partition| !assigned.contains(partition));
+            if let Some(partition) = loose.filter(|_| prepared.capture == Capture::Commit) {
+                return Err(format!(
+                    "{id} reads {partition} without a group: declare its topic rebuildable, or use the hook"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn form_processes(&mut self) -> Result<(), String> {
+        let mut scopes: BTreeMap<ServiceName, Scope> = BTreeMap::new();
+        let mut processes: BTreeMap<ProcessId, BTreeSet<SidecarId>> = BTreeMap::new();
+        for (id, prepared) in self.prepared_sidecars() {
+            if *scopes.entry(id.service.clone()).or_insert(prepared.scope) != prepared.scope {
+                return Err(format!(
+                    "instances of {} disagree on the scope of their state",
+                    id.service
+                ));
+            }
+            let instance = (prepared.scope == Scope::Instance).then(|| id.instance.clone());
+            let process = ProcessId {
+                service: id.service.clone(),
+                instance,
+            };
+            processes.entry(process).or_default().insert(id.clone());
+        }
+        for sidecars in processes.values().filter(|sidecars| sidecars.len() > 1) {
+            for (index, id) in sidecars.iter().enumerate() {
+                let role = if index == 0 {
+                    Role::Elected
+                } else {
+                    Role::Follower
+                };
+                self.members
+                    .get_mut(id)
+                    .expect("processes are made of members")
+                    .role = role;
+            }
+        }
+        self.processes = processes;
+        Ok(())
+    }
+
+    fn barrier_partitions(&self) -> Vec<TopicPartition> {
+        if self.config.mode != Mode::Aligned || self.config.purpose == Purpose::Stop {
+            return Vec::new();
+        }
+        let mut reads: BTreeMap<ServiceName, BTreeSet<TopicName>> = BTreeMap::new();
+        let mut partitions: BTreeSet<&TopicPartition> = BTreeSet::new();
+        for (id, assigned) in &self.assignments {
+            for (_, partition) in assigned {
+                reads
+                    .entry(id.service.clone())
+                    .or_default()
+                    .insert(partition.topic.clone());
+                partitions.insert(partition);
+            }
+        }
+        let topics = barrier_topics(&reads, &self.outputs);
+        partitions
+            .into_iter()
+            .filter(|partition| topics.contains(&partition.topic))
+            .cloned()
+            .collect()
+    }
+
+    /// The pair asked for with `TakeBarrierPair`.
+    pub fn handle_barrier_pair(&mut self, _now: Moment, answer: Result<MarkerId, String>) {
+        if self.phase != Phase::Arming || self.barrier_pair.is_some() {
+            return;
+        }
+        match answer {
+            Ok(pair) => {
+                self.barrier_pair = Some(pair);
+                self.send_arm();
+            }
+            Err(reason) => self.fail(format!("no marker pair for the barriers: {reason}")),
+        }
+    }
+
+    fn send_arm(&mut self) {
+        let epoch = self.config.epoch;
+        let pairs = self
+            .prepared_sidecars()
+            .flat_map(|(_, prepared)| [prepared.marker, prepared.spare])
+            .flatten();
+        let markers: Vec<MarkerId> = pairs.chain(self.barrier_pair).collect();
+        let topology = self.topology.clone().unwrap_or_default();
+        let ids: Vec<SidecarId> = self.members.keys().cloned().collect();
+        for id in ids {
+            let inputs =
+                self.assignments
+                    .get(&id)
+                    .into_iter()
+                    .flatten()
+                    .map(|(group, partition)| InputPartition {
+                        group: group.clone(),
+                        partition: partition.clone(),
+                    });
+            let outputs = self.outputs.get(&id.service).into_iter().flatten();
+            let arm = ToSidecar::Arm {
+                epoch,
+                markers: markers.clone(),
+                inputs: inputs.collect(),
+                outputs: topology.partitions_of(outputs).collect(),
+                role: self.members[&id].role,
+            };
+            self.queue.push_back(CoordinatorOutput::Send(id, arm));
+        }
+        if !self.config.rules.arm_barrier || self.members.is_empty() {
+            self.go(epoch);
+        }
+    }
+
+    pub(super) fn check_armed(&mut self) {
+        if self.phase == Phase::Arming && self.members.values().all(|member| member.armed) {
+            self.go(self.config.epoch);
+        }
+    }
+
+    fn go(&mut self, epoch: Epoch) {
+        self.phase = Phase::Running;
+        self.deadline = self.deadline + self.config.timeout;
+        self.tell_all(&ToSidecar::Go { epoch });
+        if self.barrier_pair.is_some() {
+            self.queue.push_back(CoordinatorOutput::WriteBarriers(
+                self.wants_barriers.clone(),
+            ));
+        }
+        let idle: Vec<(ServiceName, GroupId)> = self.idle_groups();
+        if idle.is_empty() {
+            self.idle = Some(BTreeMap::new());
+        } else {
+            self.queue.push_back(CoordinatorOutput::ReadIdle(idle));
+        }
+        self.check_reported();
+    }
+
+    /// Every group: partitions nobody is assigned may have committed offsets too, which a restore has to put back.
+    fn idle_groups(&self) -> Vec<(ServiceName, GroupId)> {
+        let live = self.prepared_sidecars().flat_map(|(id, prepared)| {
+            prepared
+                .groups
+                .iter()
+                .map(|group| (id.service.clone(), group.group.clone()))
+        });
+        let idle = self.view.idle.iter().flat_map(|(service, idle)| {
+            idle.groups
+                .iter()
+                .map(move |group| (service.clone(), group.clone()))
+        });
+        live.chain(idle)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect()
+    }
+
+    /// Committed offsets of the groups asked for with `ReadIdle`; those of assigned partitions are ignored.
+    pub fn handle_idle(&mut self, _now: Moment, answer: Result<IdleOffsets, String>) {
+        if self.idle.is_some() {
+            return;
+        }
+        match answer {
+            Ok(mut offsets) => {
+                let assigned: BTreeSet<&(GroupId, TopicPartition)> =
+                    self.assignments.values().flatten().collect();
+                offsets.retain(|(_, group, partition), _| {
+                    !assigned.contains(&(group.clone(), partition.clone()))
+                });
+                self.idle = Some(offsets);
+                self.check_reported();
+            }
+            Err(reason) => self.fail(format!("committed offsets could not be read: {reason}")),
+        }
+    }
+
+    /// The barriers are in the log, at these offsets.
+    pub fn handle_barriers(
+        &mut self,
+        _now: Moment,
+        answer: Result<BTreeMap<TopicPartition, Offset>, String>,
+    ) {
+        if self.barriers.is_some() {
+            return;
+        }
+        match answer {
+            Ok(offsets) => {
+                self.barriers = Some(offsets);
+                self.check_reported();
+            }
+            Err(reason) => self.fail(format!("the barriers could not be written: {reason}")),
+        }
+    }
+
+    fn peers(&self, of: &SidecarId) -> BTreeSet<SidecarId> {
+        self.processes
+            .values()
+            .find(|sidecars| sidecars.contains(of))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// A shared process records when all its instances are quiet.
+    pub(super) fn check_shared(&mut self, from: &SidecarId) {
+        let epoch = self.config.epoch;
+        let peers = self.peers(from);
+        if peers.iter().all(|id| self.members[id].quiesced)
+            && let Some(elected) = peers
+                .iter()
+                .find(|id| self.members[*id].role == Role::Elected)
+        {
+            self.queue.push_back(CoordinatorOutput::Send(
+                elected.clone(),
+                ToSidecar::Record { epoch },
+            ));
+        }
+        self.check_releasable();
+    }
+
+    /// A shared process marks when its elected sidecar has recorded.
+    pub(super) fn check_recorded(&mut self, from: &SidecarId) {
+        let epoch = self.config.epoch;
+        if self.config.mode == Mode::Synchronous {
+            self.check_releasable();
+            return;
+        }
+        for id in self.peers(from) {
+            let member = self
+                .members
+                .get_mut(&id)
+                .expect("processes are made of members");
+            if !std::mem::replace(&mut member.told_to_mark, true) {
+                self.queue
+                    .push_back(CoordinatorOutput::Send(id, ToSidecar::Mark { epoch }));
+            }
+        }
+    }
+
+    /// `synchronous`: when all have recorded, the ends are listed while everything stands still.
+    fn check_releasable(&mut self) {
+        let still = self
+            .members
+            .values()
+            .all(|m| m.recorded || (m.role == Role::Follower && m.quiesced));
+        if self.config.mode == Mode::Synchronous
+            && self.phase == Phase::Running
+            && still
+            && !self.releases_sent
+        {
+            self.releases_sent = true;
+            self.list_ends();
+        }
+    }
+
+    pub(super) fn reported(&mut self, from: &SidecarId, report: Report) {
+        if self.config.rules.see_restarts
+            && self.view.sidecars.get(from) != Some(&report.incarnation)
+        {
+            self.fail(format!("the sidecar {from} restarted"));
+            return;
+        }
+        if let Some(member) = self.members.get_mut(from) {
+            member.report = Some(report);
+        }
+        self.check_reported();
+    }
+
+    /// When everything of the epoch has happened, the bound is fixed.
+    pub(super) fn check_reported(&mut self) {
+        let all = self.members.values().all(|member| member.report.is_some());
+        if self.phase != Phase::Running || !all || self.barriers.is_none() || self.idle.is_none() {
+            return;
+        }
+        if let Err(reason) = self.check_unacknowledged() {
+            self.fail(reason);
+        } else if self.ends_listed || self.config.purpose == Purpose::Stop {
+            self.ask_confirmations();
+        } else if self.config.rules.list_before_confirm {
+            self.phase = Phase::Listing;
+            self.list_ends();
+        } else {
+            self.ask_confirmations();
+        }
+    }
+
+    /// acks=0 tells nobody where records landed: fine for the only writer of a topic, not for one of several, and not
+    /// without markers.
+    fn check_unacknowledged(&self) -> Result<(), String> {
+        for (id, member) in &self.members {
+            for topic in member
+                .report
+                .iter()
+                .flat_map(|report| &report.unacknowledged)
+            {
+                let writers = self.members.keys().filter(|other| {
+                    self.outputs
+                        .get(&other.service)
+                        .is_some_and(|topics| topics.contains(topic))
+                });
+                if self.config.mode == Mode::Synchronous || writers.count() > 1 {
+                    return Err(format!(
+                        "{id} writes {topic} with acks=0, which this checkpoint cannot account for"
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn epoch_message(&self, make: fn(Epoch) -> ToSidecar) -> ToSidecar {
+        make(self.config.epoch)
+    }
+}

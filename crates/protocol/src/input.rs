@@ -1,0 +1,365 @@
+//! What a sidecar's application reads: how far each partition was delivered, where it is held, when it is finished.
+//!
+//! Inputs know offsets, connections and batch headers. They know nothing of epochs or of who committed what: a committed
+//! offset is handed in and compared. A partition stands here once for all connections that read it, because "finished"
+//! is asked of the highest offset delivered on any of them (1-protocol §4.4).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cutline_model::{MarkerId, Offset, RangeSet, TopicPartition};
+
+use crate::{
+    batch::{Batch, Control, Delivery, Verdict},
+    mask::Masks,
+};
+
+/// One connection of the application, unique within a sidecar's run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// The highest record delivered that the client can see.
+#[derive(Clone, Copy, Debug)]
+struct Delivered {
+    last: Offset,
+    /// False when a visible record at `last` is not certain: compaction gap, or an aborted transaction near it.
+    certain: bool,
+}
+
+#[derive(Debug)]
+struct Input {
+    /// The next offset each connection still wants.
+    readers: BTreeMap<ConnId, Offset>,
+    first_fetch: Offset,
+    delivered: Option<Delivered>,
+    /// Where the delivered prefix of the log ends, control batches included.
+    end: Offset,
+    /// Nothing from this offset on is delivered.
+    hold: Option<Offset>,
+    /// True when the hold stands at a marker, which is then the position of every group that is finished.
+    at_marker: bool,
+}
+
+impl Input {
+    fn new(offset: Offset) -> Self {
+        Self {
+            readers: BTreeMap::new(),
+            first_fetch: offset,
+            delivered: None,
+            end: offset,
+            hold: None,
+            at_marker: false,
+        }
+    }
+
+    /// A group must have committed at least this far.
+    fn goal(&self) -> Offset {
+        self.delivered
+            .map_or(self.first_fetch, |delivered| delivered.last.next())
+    }
+
+    fn position(&self, committed: Offset) -> Offset {
+        if self.at_marker {
+            self.hold.unwrap_or(committed)
+        } else {
+            committed
+        }
+    }
+}
+
+/// Whether what was delivered of one partition to one group is finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// Finished; the group's position.
+    Yes(Option<Offset>),
+    /// Work is still under way.
+    NotYet(&'static str),
+    /// Finished if no record in `[from, to)` is visible to the client: somebody has to look.
+    LookAside {
+        /// The first offset in question.
+        from: Offset,
+        /// The first offset no longer in question.
+        to: Offset,
+    },
+    /// It cannot be known; the process declines.
+    Unknown(&'static str),
+}
+
+/// Every partition the application reads.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    partitions: BTreeMap<TopicPartition, Input>,
+    /// Holds of a restore (1-protocol §6.2): no watchdog opens them.
+    bounds: BTreeMap<TopicPartition, Offset>,
+    /// Every partition is held, those never fetched before too.
+    closed: bool,
+}
+
+impl Inputs {
+    /// The application's connection `conn` wants `partition` from `offset` on. Answers whether it may be fetched.
+    pub fn may_fetch(&mut self, conn: ConnId, partition: &TopicPartition, offset: Offset) -> bool {
+        if !self.partitions.contains_key(partition) {
+            self.partitions
+                .insert(partition.clone(), Input::new(offset));
+        }
+        let input = self
+            .partitions
+            .get_mut(partition)
+            .expect("inserted above when absent");
+        input.readers.insert(conn, offset);
+        if input.delivered.is_none() {
+            input.first_fetch = input.first_fetch.max(offset);
+        }
+        input.end = input.end.max(offset);
+        if self.closed && input.hold.is_none() {
+            input.hold = Some(input.end);
+        }
+        self.hold_of(partition).is_none_or(|hold| offset < hold)
+    }
+
+    /// The connection reads `partition` no more.
+    pub fn forget(&mut self, conn: ConnId, partition: &TopicPartition) {
+        if let Some(input) = self.partitions.get_mut(partition) {
+            input.readers.remove(&conn);
+        }
+    }
+
+    /// The connection is gone.
+    pub fn close(&mut self, conn: ConnId) {
+        for input in self.partitions.values_mut() {
+            input.readers.remove(&conn);
+        }
+    }
+
+    /// Decides what of `batches` reaches the connection. Fills `verdicts` (one a batch, up to the first `Stop`) only
+    /// when something changes; answers the marker the partition is now held at, if one was met.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call per partition on the data path: a struct would only be taken apart again"
+    )]
+    pub fn deliver(
+        &mut self,
+        conn: ConnId,
+        partition: &TopicPartition,
+        sees_aborted: bool,
+        batches: &[Batch],
+        armed: &BTreeSet<MarkerId>,
+        masks: &Masks,
+        verdicts: &mut Vec<Verdict>,
+    ) -> (Delivery, Option<Offset>) {
+        verdicts.clear();
+        let hold = self.hold_of(partition);
+        let masked = masks.of(partition);
+        let start = batches.first().map_or(Offset(0), |batch| batch.base);
+        let input = self
+            .partitions
+            .entry(partition.clone())
+            .or_insert_with(|| Input::new(start));
+        let mut met = None;
+        let mut delivery = Delivery::Unchanged;
+        for batch in batches {
+            let verdict = verdict_of(batch, hold, armed, masked);
+            verdicts.push(verdict);
+            if verdict != Verdict::Pass {
+                delivery = Delivery::Changed;
+            }
+            if verdict == Verdict::Stop {
+                if hold.is_none_or(|hold| batch.base < hold) {
+                    met = Some(batch.base);
+                    input.hold = Some(batch.base);
+                    input.at_marker = true;
+                    input.end = input.end.max(batch.base);
+                    input.readers.insert(conn, batch.base);
+                }
+                break;
+            }
+            if batch.complete {
+                note_delivered(input, conn, batch, verdict, sees_aborted);
+            }
+        }
+        (delivery, met)
+    }
+
+    /// Holds `partition` where its delivered prefix ends, unless it is held already.
+    pub fn hold_here(&mut self, partition: &TopicPartition) {
+        if let Some(input) = self.partitions.get_mut(partition) {
+            input.hold.get_or_insert(input.end);
+        }
+    }
+
+    /// Holds every partition where it is, also those not fetched so far.
+    pub fn hold_all(&mut self) {
+        self.closed = true;
+        for input in self.partitions.values_mut() {
+            input.hold.get_or_insert(input.end);
+        }
+    }
+
+    /// Lets go of every hold but those of a restore.
+    pub fn release(&mut self) {
+        self.closed = false;
+        for input in self.partitions.values_mut() {
+            input.hold = None;
+            input.at_marker = false;
+        }
+    }
+
+    /// Forgets every partition, as after a fence: no reader is left. A restore's holds stay.
+    pub fn reset(&mut self) {
+        self.closed = false;
+        self.partitions.clear();
+    }
+
+    /// Replaces the holds of a restore.
+    pub fn hold_at_bounds(&mut self, bounds: BTreeMap<TopicPartition, Offset>) {
+        self.bounds = bounds;
+    }
+
+    /// True when `partition` is held by an epoch.
+    #[must_use]
+    pub fn is_held(&self, partition: &TopicPartition) -> bool {
+        self.closed
+            || self
+                .partitions
+                .get(partition)
+                .is_some_and(|input| input.hold.is_some())
+    }
+
+    /// How many partitions are held, by an epoch or a restore.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let by_epoch = self
+            .partitions
+            .values()
+            .filter(|input| input.hold.is_some())
+            .count();
+        by_epoch + self.bounds.len()
+    }
+
+    /// Partitions some live connection reads.
+    pub fn read_now(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.partitions
+            .iter()
+            .filter(|(_, input)| !input.readers.is_empty())
+            .map(|(partition, _)| partition)
+    }
+
+    /// Where the delivered prefix of `partition` ends.
+    #[must_use]
+    pub fn delivered_end(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.partitions.get(partition).map(|input| input.end)
+    }
+
+    /// True once the partition was fetched in this run of the sidecar.
+    #[must_use]
+    pub fn is_known(&self, partition: &TopicPartition) -> bool {
+        self.partitions.contains_key(partition)
+    }
+
+    /// Whether a group that has `committed` has finished what was delivered of `partition`. `fresh`: every member of the
+    /// group behind this sidecar joined in this run, so nothing was delivered to it before.
+    #[must_use]
+    pub fn finished(
+        &self,
+        partition: &TopicPartition,
+        committed: Option<Offset>,
+        fresh: bool,
+    ) -> Finished {
+        let Some(input) = self.partitions.get(partition) else {
+            return if fresh {
+                Finished::Yes(committed)
+            } else {
+                Finished::Unknown("not fetched since the sidecar started")
+            };
+        };
+        let goal = input.goal();
+        if input.readers.values().any(|&position| position < goal) {
+            return Finished::NotYet(
+                "a reader is behind what was delivered before (a backward seek, or a slower group)",
+            );
+        }
+        match (committed, input.delivered) {
+            (Some(committed), _) if committed > input.end => {
+                Finished::Unknown("committed beyond what was delivered")
+            }
+            (Some(committed), _) if committed >= goal => {
+                Finished::Yes(Some(input.position(committed)))
+            }
+            (Some(committed), None) if fresh => Finished::Yes(Some(input.position(committed))),
+            (None, None) if fresh => Finished::Yes(Some(input.position(input.first_fetch))),
+            (None, None) => Finished::Unknown(
+                "nothing committed and nothing delivered since the sidecar started",
+            ),
+            (Some(_), Some(delivered)) if delivered.certain => {
+                Finished::NotYet("delivered records are not committed")
+            }
+            (None, Some(delivered)) if delivered.certain => {
+                Finished::NotYet("nothing was ever committed")
+            }
+            (committed, _) => Finished::LookAside {
+                from: committed.unwrap_or(input.first_fetch),
+                to: goal,
+            },
+        }
+    }
+
+    /// The position after somebody looked at `[from, goal)` and found nothing visible.
+    #[must_use]
+    pub fn position_after_look(&self, partition: &TopicPartition, from: Offset) -> Offset {
+        self.partitions
+            .get(partition)
+            .map_or(from, |input| input.position(from))
+    }
+
+    fn hold_of(&self, partition: &TopicPartition) -> Option<Offset> {
+        let by_epoch = self.partitions.get(partition).and_then(|input| input.hold);
+        let by_restore = self.bounds.get(partition).copied();
+        by_epoch.into_iter().chain(by_restore).min()
+    }
+}
+
+fn verdict_of(
+    batch: &Batch,
+    hold: Option<Offset>,
+    armed: &BTreeSet<MarkerId>,
+    masked: Option<&RangeSet>,
+) -> Verdict {
+    if hold.is_some_and(|hold| batch.base >= hold) {
+        return Verdict::Stop;
+    }
+    let is_marker = batch.control == Some(Control::Commit)
+        && batch.producer.is_some_and(|id| armed.contains(&id));
+    if is_marker && hold.is_none() {
+        return Verdict::Stop;
+    }
+    let span = cutline_model::OffsetRange::new(batch.base, batch.last.next());
+    if batch.control.is_none() && masked.is_some_and(|ranges| ranges.overlaps(span)) {
+        return Verdict::Mask;
+    }
+    Verdict::Pass
+}
+
+fn note_delivered(
+    input: &mut Input,
+    conn: ConnId,
+    batch: &Batch,
+    verdict: Verdict,
+    sees_aborted: bool,
+) {
+    let end = batch.last.next();
+    input.end = input.end.max(end);
+    let reader = input.readers.entry(conn).or_insert(end);
+    *reader = (*reader).max(end);
+    if batch.control.is_some() || verdict == Verdict::Mask {
+        return;
+    }
+    if input
+        .delivered
+        .is_none_or(|delivered| delivered.last < batch.last)
+    {
+        let certain = batch.is_dense() && (sees_aborted || !batch.transactional);
+        input.delivered = Some(Delivered {
+            last: batch.last,
+            certain,
+        });
+    }
+}

@@ -1,0 +1,485 @@
+//! One sidecar's part of a process: what it lets through, and its part in one epoch at a time.
+//!
+//! ```text
+//!        prepare      arm        go / first marker      all held        finished        gate shut, nothing under way
+//!  Idle ───────► Prepared ──► Armed ───────► Aligning ───────► Draining ───────► Gated ───────► (Waiting) ─► Recording
+//!    ▲                                                             ▲   not quiet     │                            │
+//!    │ close                                                       └─────────────────┘                            ▼
+//!    └──────────────── Confirmed ◄── Reported ◄── Locating ◄── release ◄──────────────────────────────────── Marking
+//! ```
+//!
+//! Any failure, and the watchdog, lead back to Idle with everything open and a `Declined` on its way. The process promises
+//! that input is never held and the gate never shut longer than `max_pause` by an epoch, that what it reports was true
+//! at one moment, and that it reports at most once. It refuses to know sockets, Kafka's frames and the time.
+
+mod control;
+mod quiesce;
+mod record;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use cutline_model::{
+    Capture, Epoch, FromSidecar, GroupId, GroupMembers, Guarantee, Incarnation, InputPartition,
+    Limits, MarkerId, Mode, Offset, PartitionOffset, Purpose, Role, Scope, SidecarId, Timings,
+    TopicName, TopicPartition,
+};
+
+use crate::{
+    batch::{Batch, Delivery, Verdict},
+    input::{ConnId, Inputs},
+    mask::Masks,
+    moment::Moment,
+    output::{Admission, Outputs, ProduceAnswer, ProduceIntent, Ticket},
+};
+
+/// What a process is told once, when its sidecar starts.
+#[derive(Clone, Debug)]
+pub struct ProcessConfig {
+    /// Which sidecar this is.
+    pub id: SidecarId,
+    /// This run of it.
+    pub incarnation: Incarnation,
+    /// Whose state is one state.
+    pub scope: Scope,
+    /// How it learns that work is finished.
+    pub capture: Capture,
+    /// What its part of a checkpoint will be good for.
+    pub guarantee: Guarantee,
+    /// False for `--state none`: there is nothing to fix.
+    pub has_state: bool,
+    /// Topics whose readers without a group can rebuild what they read.
+    pub rebuildable: BTreeSet<TopicName>,
+}
+
+/// Which of the two armed pairs to mark with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkPair {
+    /// At the cut.
+    Main,
+    /// Before the first Produce to a partition that the cut did not mark.
+    Spare,
+}
+
+/// One group's committed offset on one partition.
+pub type Committed = BTreeMap<(GroupId, TopicPartition), Option<Offset>>;
+
+/// What the shell has to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProcessOutput {
+    /// Send this to the coordinator.
+    Send(FromSidecar),
+    /// Take two fresh marker pairs; answer with [`Process::handle_pairs`].
+    TakePairs,
+    /// Read the committed offsets of these from the broker, stable ones; answer with [`Process::handle_committed`].
+    ReadCommitted {
+        /// Given back with the answer.
+        read: u64,
+        /// What to read.
+        inputs: Vec<InputPartition>,
+    },
+    /// Is any record in `[from, to)` visible at the client's isolation level? Answer with [`Process::handle_looked`].
+    LookAside {
+        /// Where.
+        partition: TopicPartition,
+        /// The first offset in question.
+        from: Offset,
+        /// The first offset no longer in question.
+        to: Offset,
+    },
+    /// Send something harmless on each of these connections' upstream and wait for its answer; then
+    /// [`Process::handle_proved`].
+    ProveUnacked(Vec<ConnId>),
+    /// Call the hook's `pause`; answer with [`Process::handle_paused`].
+    PauseHook,
+    /// Call the hook's `resume`; answer with [`Process::handle_resumed`].
+    ResumeHook,
+    /// Fix the state; answer with [`Process::handle_recorded`], then copy and upload it and call [`Process::handle_stored`].
+    Record,
+    /// The attempt is over without a part: throw away what `Record` fixed.
+    Discard,
+    /// Mark these partitions and answer with [`Process::handle_marked`] only when the markers are in the log: after the
+    /// next successful InitProducerId, not after EndTxn (1-protocol §3).
+    Mark {
+        /// With which pair.
+        pair: MarkPair,
+        /// What to mark.
+        partitions: Vec<TopicPartition>,
+    },
+    /// Find the markers in the log; answer with [`Process::handle_located`].
+    Locate {
+        /// Of which pair.
+        pair: MarkPair,
+        /// Where to look.
+        partitions: Vec<TopicPartition>,
+    },
+    /// Write into the control topic that the service produces to these topics; then [`Process::handle_registered`].
+    RegisterTopics(Vec<TopicName>),
+    /// Holds changed: fetches that wait may be tried again.
+    HoldsChanged,
+    /// The gate changed: requests that wait may ask again.
+    GateChanged,
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Preparing,
+    Prepared,
+    Armed,
+    Aligning,
+    Draining,
+    Gated,
+    /// Quiet; waits for the coordinator's `Record` or `Mark`.
+    Quiesced,
+    Recording,
+    /// Recorded; waits for the coordinator's `Mark` or `Release`.
+    Recorded,
+    Marking,
+    /// Marked or told to go on; waits for the hook's `resume` and the markers' offsets.
+    Released,
+    Reported,
+}
+
+/// One attempt at one epoch.
+#[derive(Debug)]
+struct Attempt {
+    epoch: Epoch,
+    mode: Mode,
+    purpose: Purpose,
+    limits: Limits,
+    phase: Phase,
+    main: Option<MarkerId>,
+    spare: Option<MarkerId>,
+    markers: BTreeSet<MarkerId>,
+    inputs: Vec<InputPartition>,
+    outputs: BTreeSet<TopicPartition>,
+    role: Role,
+    unaligned: bool,
+    /// When the present phase has to be over.
+    deadline: Option<Moment>,
+    /// When everything opens whatever happens.
+    watchdog: Option<Moment>,
+    poll_at: Option<Moment>,
+    read: u64,
+    read_open: bool,
+    /// `Outputs::admitted` when the read under way was asked for.
+    admitted_at_read: u64,
+    committed: Committed,
+    /// What the reads said when the gate was shut.
+    before_gate: Option<Committed>,
+    looked: BTreeMap<TopicPartition, (Offset, Offset, bool)>,
+    looks_open: BTreeSet<TopicPartition>,
+    positions: BTreeMap<(GroupId, TopicPartition), Option<Offset>>,
+    hook_positions: Option<BTreeMap<TopicPartition, Offset>>,
+    proving: Option<Vec<ConnId>>,
+    quiet: bool,
+    marked: BTreeSet<TopicPartition>,
+    marker_offsets: Option<Vec<PartitionOffset>>,
+    late: LateMark,
+    late_marks: Vec<PartitionOffset>,
+    ranges: BTreeMap<TopicPartition, cutline_model::RangeSet>,
+    hook_paused: bool,
+    resumed: bool,
+    recorded: bool,
+    gone_at: Moment,
+    first_hold: Option<Moment>,
+    last_hold: Option<Moment>,
+    quiet_at: Option<Moment>,
+    recorded_at: Option<Moment>,
+    timings: Timings,
+    last_obstacle: String,
+}
+
+/// The one late mark an epoch has a spare pair for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum LateMark {
+    Unused,
+    Writing(Vec<TopicPartition>),
+    Used,
+}
+
+/// One sidecar's part of a process. See the module's picture.
+#[derive(Debug)]
+pub struct Process {
+    config: ProcessConfig,
+    inputs: Inputs,
+    outputs: Outputs,
+    masks: Masks,
+    /// Groups all of whose members here joined in this run, with their members.
+    groups: BTreeMap<GroupId, GroupHere>,
+    attempt: Option<Attempt>,
+    /// Stays held after a safety checkpoint or a stop, until the fence.
+    queue: VecDeque<ProcessOutput>,
+}
+
+#[derive(Debug, Default)]
+struct GroupHere {
+    members: BTreeSet<String>,
+    /// False once a member was met that had joined before this sidecar ran.
+    fresh: bool,
+}
+
+impl Process {
+    /// A process at rest.
+    #[must_use]
+    pub fn new(config: ProcessConfig) -> Self {
+        Self {
+            config,
+            inputs: Inputs::default(),
+            outputs: Outputs::default(),
+            masks: Masks::default(),
+            groups: BTreeMap::new(),
+            attempt: None,
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do, `None` when there is nothing until the next input.
+    pub fn poll_output(&mut self) -> Option<ProcessOutput> {
+        self.queue.pop_front()
+    }
+
+    /// True when [`Self::poll_output`] has something: a shell that shares the process wakes whoever drains it.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        let attempt = self.attempt.as_ref()?;
+        [attempt.deadline, attempt.watchdog, attempt.poll_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What it was told at its start.
+    #[must_use]
+    pub fn config(&self) -> &ProcessConfig {
+        &self.config
+    }
+
+    /// The epoch in progress here.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.attempt.as_ref().map(|attempt| attempt.epoch)
+    }
+
+    /// What the application reads.
+    #[must_use]
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// What the application produces.
+    #[must_use]
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    // ---- the data path: asked by the proxy under a short lock ----
+
+    /// The application wants `partition` from `offset` on over `conn`: may it be fetched now?
+    pub fn may_fetch(&mut self, conn: ConnId, partition: &TopicPartition, offset: Offset) -> bool {
+        self.inputs.may_fetch(conn, partition, offset)
+    }
+
+    /// These batches of `partition` came back: which of them reach the application? `sees_aborted` is true unless a
+    /// `read_committed` client was told of aborted transactions in this answer.
+    pub fn deliver(
+        &mut self,
+        now: Moment,
+        conn: ConnId,
+        partition: &TopicPartition,
+        sees_aborted: bool,
+        batches: &[Batch],
+        verdicts: &mut Vec<Verdict>,
+    ) -> Delivery {
+        static NONE: BTreeSet<MarkerId> = BTreeSet::new();
+        let armed = match &self.attempt {
+            Some(attempt) if attempt.heeds_markers() => &attempt.markers,
+            _ => &NONE,
+        };
+        let (delivery, met) = self.inputs.deliver(
+            conn,
+            partition,
+            sees_aborted,
+            batches,
+            armed,
+            &self.masks,
+            verdicts,
+        );
+        if met.is_some() {
+            self.met_marker(now);
+        }
+        delivery
+    }
+
+    /// A Produce asks to pass.
+    pub fn admit_produce(&mut self, now: Moment, intent: &ProduceIntent<'_>) -> Admission {
+        if self.outputs.is_closed() {
+            let admission = self.outputs.admit(intent);
+            self.after_gate_knock(now);
+            return admission;
+        }
+        let (missing, fresh) = self.outputs.unregistered(intent.partitions);
+        if !fresh.is_empty() {
+            self.queue.push_back(ProcessOutput::RegisterTopics(fresh));
+        }
+        if missing || self.wants_late_mark(now, intent.partitions) {
+            return Admission::Wait;
+        }
+        self.outputs.admit(intent)
+    }
+
+    /// A request that may start a transaction asks to pass.
+    pub fn admit_transaction(&mut self, now: Moment, transactional_id: &str) -> Admission {
+        let admission = self.outputs.admit_transaction(transactional_id);
+        self.after_gate_knock(now);
+        admission
+    }
+
+    /// A Produce was answered.
+    pub fn handle_produce_answer(
+        &mut self,
+        now: Moment,
+        ticket: Ticket,
+        answers: &[(TopicPartition, ProduceAnswer)],
+    ) {
+        self.outputs.answered(ticket, answers);
+        self.step_gate(now);
+    }
+
+    /// The connection broke before a Produce was answered.
+    pub fn handle_produce_lost(&mut self, now: Moment, ticket: Ticket) {
+        self.outputs.lost(ticket);
+        self.step_gate(now);
+    }
+
+    /// A transaction ended.
+    pub fn handle_transaction_ended(&mut self, now: Moment, transactional_id: &str) {
+        self.outputs.transaction_ended(transactional_id);
+        self.step_gate(now);
+    }
+
+    /// A commit passed by: the committed offsets may have moved.
+    pub fn handle_commit_seen(&mut self, now: Moment) {
+        if let Some(attempt) = &mut self.attempt
+            && attempt.phase == Phase::Draining
+        {
+            attempt.poll_at = Some(now);
+        }
+    }
+
+    /// A member joined a group through this sidecar. `new`: it had no member id before.
+    pub fn handle_member(&mut self, group: &GroupId, member: &str, new: bool) {
+        let here = self
+            .groups
+            .entry(group.clone())
+            .or_insert_with(|| GroupHere {
+                fresh: true,
+                ..Default::default()
+            });
+        let unseen = here.members.insert(member.to_owned());
+        here.fresh &= new || !unseen;
+    }
+
+    /// A member left a group through this sidecar.
+    pub fn handle_member_left(&mut self, group: &GroupId, member: &str) {
+        if let Some(here) = self.groups.get_mut(group) {
+            here.members.remove(member);
+            if here.members.is_empty() {
+                self.groups.remove(group);
+            }
+        }
+    }
+
+    /// A group's membership or assignment changes: an epoch that has not reported declines.
+    pub fn handle_rebalance(&mut self, now: Moment, group: &GroupId) {
+        if self
+            .attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.phase < Phase::Reported)
+        {
+            self.decline(now, format!("group {group} is rebalancing"));
+        }
+    }
+
+    /// The connection reads `partition` no more.
+    pub fn handle_forgotten(&mut self, conn: ConnId, partition: &TopicPartition) {
+        self.inputs.forget(conn, partition);
+    }
+
+    /// A connection of the application is gone; `last`: none is left.
+    pub fn handle_disconnected(&mut self, now: Moment, conn: ConnId, last: bool) {
+        self.inputs.close(conn);
+        self.outputs.close_connection(conn);
+        if last {
+            self.outputs.application_gone();
+        }
+        self.step_gate(now);
+    }
+
+    /// Topics the control topic says the service produces to.
+    pub fn handle_registered(&mut self, topics: impl IntoIterator<Item = TopicName>) {
+        self.outputs.know_topics(topics);
+        self.queue.push_back(ProcessOutput::GateChanged);
+    }
+
+    /// The masks in force, from the control topic.
+    pub fn handle_masks(&mut self, masks: Masks) {
+        self.masks = masks;
+    }
+
+    /// The masks in force.
+    #[must_use]
+    pub fn masks(&self) -> &Masks {
+        &self.masks
+    }
+
+    /// The restore's holds in force, from the control topic (1-protocol §6.2).
+    pub fn handle_bounds(&mut self, bounds: BTreeMap<TopicPartition, Offset>) {
+        self.inputs.hold_at_bounds(bounds);
+        self.queue.push_back(ProcessOutput::HoldsChanged);
+    }
+
+    /// The application is fenced: its connections are closed, so nothing has to stay held. An attempt that stayed held
+    /// for this is over; any other fails.
+    pub fn handle_fenced(&mut self, now: Moment) {
+        let stayed = self
+            .attempt
+            .as_ref()
+            .is_some_and(|a| a.purpose.stays_held() && a.phase >= Phase::Reported);
+        if stayed {
+            self.attempt = None;
+            self.open_all();
+        } else {
+            self.decline(now, "fenced by a restore".to_owned());
+        }
+        self.groups.clear();
+        self.inputs.reset();
+    }
+
+    fn group_members(&self) -> Vec<GroupMembers> {
+        self.groups
+            .iter()
+            .map(|(group, here)| GroupMembers {
+                group: group.clone(),
+                members: here.members.iter().cloned().collect(),
+            })
+            .collect()
+    }
+
+    fn send(&mut self, message: FromSidecar) {
+        self.queue.push_back(ProcessOutput::Send(message));
+    }
+
+    fn open_all(&mut self) {
+        self.inputs.release();
+        self.outputs.open_gate();
+        self.queue.push_back(ProcessOutput::HoldsChanged);
+        self.queue.push_back(ProcessOutput::GateChanged);
+    }
+}

@@ -1,0 +1,1 @@
+//! The journal of a restore and its next step (1-protocol §6).

@@ -1,0 +1,37 @@
+//! The rules whose loss commits wrong checkpoints, as switches.
+//!
+//! Production uses [`Rules::default`], which keeps them all. The tests of the oracle break one at a time and demand
+//! that the simulation notices.
+
+/// Which rules are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Nobody may cut or mark before all have acknowledged *arm*.
+    pub arm_barrier: bool,
+    /// Ends are listed before the confirmations are asked for, not after.
+    pub list_before_confirm: bool,
+    /// A sidecar that restarted since *prepare* fails the epoch.
+    pub see_restarts: bool,
+    /// A registration since *prepare* fails the epoch.
+    pub see_joins: bool,
+    /// A barrier sets positions, never a bound.
+    pub barrier_is_no_bound: bool,
+    /// What a writer appended between another's marker and its own belongs to the cut.
+    pub keep_ranges: bool,
+    /// A mask starts at the first process marker.
+    pub mask_from_first_marker: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            arm_barrier: true,
+            list_before_confirm: true,
+            see_restarts: true,
+            see_joins: true,
+            barrier_is_no_bound: true,
+            keep_ranges: true,
+            mask_from_first_marker: true,
+        }
+    }
+}
