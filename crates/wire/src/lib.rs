@@ -1,1 +1,15 @@
-//! TODO
+//! Kafka's bytes: frames, the record-batch scanner, masks, and a raw client.
+//!
+//! A frame stays opaque until someone needs it; record batches are never decompressed, decoded or re-encoded here. The
+//! crate knows how things look on the wire and what brokers answer. It holds no rule of the protocol: what a marker means
+//! and who may go on is decided elsewhere.
+
+pub mod api;
+pub mod batch;
+pub mod client;
+pub mod fetch;
+pub mod frame;
+pub mod marker;
+pub mod mask;
+pub mod produce;
+pub mod reader;

@@ -1,0 +1,116 @@
+//! What can go wrong with a request to a broker.
+
+use std::{io, time::Duration};
+
+use cutline_model::TopicPartition;
+use kafka_protocol::{ResponseError, error::ParseResponseErrorCode};
+use thiserror::Error;
+
+use crate::{frame::FrameError, reader::Malformed};
+
+/// Why a call has no answer that can be used.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The broker cannot be reached.
+    #[error("connecting to {address}: {source}")]
+    Connect {
+        /// Where to.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection broke; whether the request was carried out is unknown.
+    #[error("connection lost: {0}")]
+    Lost(String),
+    /// A frame of the broker cannot be followed.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// No answer in time; whether the request was carried out is unknown.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// The broker answered with an error.
+    #[error("{what}: {error}")]
+    Kafka {
+        /// What was asked for.
+        what: String,
+        /// The broker's error.
+        error: ResponseError,
+    },
+    /// Our request does not fit its schema.
+    #[error("encoding request {0}: {1}")]
+    Encode(i16, String),
+    /// The answer does not fit its schema.
+    #[error("decoding the answer to request {0}: {1}")]
+    Decode(i16, String),
+    /// The records of a partition cannot be followed.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The broker does not have this API in a version we speak.
+    #[error("the broker does not offer request {0} in a usable version")]
+    Unsupported(i16),
+    /// Nobody by this number in the cluster.
+    #[error("broker {0} is not known")]
+    NoBroker(i32),
+    /// The partition does not exist, as far as metadata says.
+    #[error("{0} is not known")]
+    NoPartition(TopicPartition),
+    /// The partition has no leader at the moment.
+    #[error("{0} has no leader")]
+    NoLeader(TopicPartition),
+    /// What was asked for was left out of the answer.
+    #[error("the answer does not speak of {0}")]
+    Missing(String),
+    /// It was looked for and is not in the log.
+    #[error("no {0} in the log")]
+    NotFound(String),
+}
+
+impl ClientError {
+    /// The broker's error, when it answered with one.
+    #[must_use]
+    pub fn kafka(&self) -> Option<ResponseError> {
+        match self {
+            Self::Kafka { error, .. } => Some(*error),
+            _ => None,
+        }
+    }
+
+    /// True when the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Kafka { error, .. } => error.is_retriable(),
+            // Topics just created are not yet known to every broker.
+            Self::NoLeader(_) | Self::NoPartition(_) | Self::NoBroker(_) => true,
+            _ => self.is_connection(),
+        }
+    }
+
+    /// True when the connection is at fault: another broker may answer.
+    #[must_use]
+    pub fn is_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. } | Self::Lost(_) | Self::TimedOut(_) | Self::Frame(_)
+        )
+    }
+
+    // Leaders and coordinators may have moved, unless the coordinator only says that it is busy.
+    pub(super) fn wants_metadata(&self) -> bool {
+        !matches!(
+            self.kafka(),
+            Some(ResponseError::ConcurrentTransactions | ResponseError::UnstableOffsetCommit)
+        )
+    }
+}
+
+/// Turns a response's error code into an error that says `what` was asked for.
+pub(crate) fn check(code: i16, what: impl FnOnce() -> String) -> Result<(), ClientError> {
+    match code.err() {
+        None => Ok(()),
+        Some(error) => Err(ClientError::Kafka {
+            what: what(),
+            error,
+        }),
+    }
+}

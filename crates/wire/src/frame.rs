@@ -1,0 +1,241 @@
+//! Size-prefixed frames: how Kafka's requests and responses stand in a TCP stream.
+//!
+//! A frame stays opaque: only its size is read here, and of a request the header's fixed part. A size that is
+//! negative or beyond the limit is an error before a byte of the frame is stored.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::reader::{Malformed, Reader};
+
+/// Bytes of a request accepted from an application: the broker's own default (`socket.request.max.bytes`).
+pub const REQUEST_BYTES_MAX: usize = 100 * 1024 * 1024;
+/// Bytes of a response accepted from a broker: far above any sane `fetch.max.bytes`, far below what a stray
+/// non-Kafka peer's first four bytes (ASCII) would claim.
+pub const RESPONSE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Bytes of a frame's size prefix.
+pub const PREFIX_BYTES: usize = 4;
+
+// What is asked of the socket at least; small frames come many to a read.
+const READ_BYTES_MIN: usize = 64 * 1024;
+// A frame's buffer grows by at most so much ahead of what has arrived, unless its peer is trusted.
+const UNTRUSTED_AHEAD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Why a connection's bytes cannot be followed any further.
+#[derive(Debug, Error)]
+pub enum FrameError {
+    /// The socket failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A size below zero or too small for any header.
+    #[error("frame size {0} is not possible")]
+    Size(i32),
+    /// A size beyond the limit.
+    #[error("frame of {size} bytes is beyond the limit of {limit}")]
+    TooLarge {
+        /// As announced.
+        size: usize,
+        /// As configured.
+        limit: usize,
+    },
+    /// The peer closed in the middle of a frame.
+    #[error("closed inside a frame")]
+    Cut,
+    /// The header does not follow its schema.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+/// One frame with its size prefix.
+#[derive(Clone, Debug)]
+pub struct Frame(Bytes);
+
+impl Frame {
+    /// The bytes as they stand on the wire, prefix included.
+    #[must_use]
+    pub fn whole(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The bytes after the prefix.
+    #[must_use]
+    pub fn payload(&self) -> Bytes {
+        self.0.slice(PREFIX_BYTES..)
+    }
+
+    /// The bytes as they stand on the wire, given up.
+    #[must_use]
+    pub fn into_whole(self) -> Bytes {
+        self.0
+    }
+}
+
+/// Reads frames from one side of a connection. It keeps its buffer from frame to frame: when a frame has been
+/// dropped before the next is read, its memory is used again.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    io: R,
+    buffer: BytesMut,
+    frame_bytes_max: usize,
+    ahead_bytes_max: usize,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads requests of applications.
+    pub fn requests(io: R) -> Self {
+        Self {
+            io,
+            buffer: BytesMut::new(),
+            frame_bytes_max: REQUEST_BYTES_MAX,
+            ahead_bytes_max: UNTRUSTED_AHEAD_BYTES_MAX,
+        }
+    }
+
+    /// Reads responses of brokers.
+    pub fn responses(io: R) -> Self {
+        Self {
+            io,
+            buffer: BytesMut::new(),
+            frame_bytes_max: RESPONSE_BYTES_MAX,
+            ahead_bytes_max: RESPONSE_BYTES_MAX,
+        }
+    }
+
+    /// The next frame; `None` when the peer closed between frames. May be dropped and called again.
+    pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+        loop {
+            let missing = match self.size()? {
+                Some(size) if self.buffer.len() >= size => {
+                    return Ok(Some(Frame(self.buffer.split_to(size).freeze())));
+                }
+                Some(size) => size - self.buffer.len(),
+                None => PREFIX_BYTES - self.buffer.len(),
+            };
+            self.buffer
+                .reserve(missing.min(self.ahead_bytes_max).max(READ_BYTES_MIN));
+            if self.io.read_buf(&mut self.buffer).await? == 0 {
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(FrameError::Cut)
+                };
+            }
+        }
+    }
+
+    /// Gives the buffer's memory back; meant for a connection that has been idle.
+    pub fn shrink(&mut self) {
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+    }
+
+    /// The stream beneath.
+    pub fn io(&self) -> &R {
+        &self.io
+    }
+
+    // The size of the frame in front, prefix included, once its prefix is there.
+    fn size(&self) -> Result<Option<usize>, FrameError> {
+        let Some(prefix) = self.buffer.first_chunk::<PREFIX_BYTES>() else {
+            return Ok(None);
+        };
+        let announced = i32::from_be_bytes(*prefix);
+        let size = usize::try_from(announced).map_err(|_| FrameError::Size(announced))?;
+        if size < PREFIX_BYTES {
+            return Err(FrameError::Size(announced));
+        }
+        if size > self.frame_bytes_max {
+            return Err(FrameError::TooLarge {
+                size,
+                limit: self.frame_bytes_max,
+            });
+        }
+        Ok(Some(size + PREFIX_BYTES))
+    }
+}
+
+/// The part of a request header that every request has in the same form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestHead {
+    /// Which request.
+    pub api_key: i16,
+    /// In which version.
+    pub api_version: i16,
+    /// What its response will carry.
+    pub correlation_id: i32,
+    /// The client's name for itself; absent in header version 0.
+    pub client_id: Option<String>,
+    /// Where in the frame, prefix included, the part after the client id begins.
+    pub rest_at: usize,
+}
+
+impl RequestHead {
+    /// Reads the head of a request frame and nothing after it.
+    pub fn peek(frame: &Frame) -> Result<Self, Malformed> {
+        let mut reader = Reader::starting_at(frame.whole(), PREFIX_BYTES, false);
+        let api_key = reader.i16("api key")?;
+        let api_version = reader.i16("api version")?;
+        let correlation_id = reader.i32("correlation id")?;
+        // Only ControlledShutdown v0, which no client sends, has no client id; a frame may also end here.
+        let client_id = if reader.remaining() == 0 {
+            None
+        } else {
+            reader.string_or_null("client id")?.map(str::to_owned)
+        };
+        Ok(Self {
+            api_key,
+            api_version,
+            correlation_id,
+            client_id,
+            rest_at: reader.at(),
+        })
+    }
+}
+
+/// The correlation id of a response frame.
+pub fn correlation_id(frame: &Frame) -> Result<i32, Malformed> {
+    Reader::starting_at(frame.whole(), PREFIX_BYTES, false).i32("correlation id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
+        FrameReader::requests(bytes).next().await
+    }
+
+    #[tokio::test]
+    async fn frames_come_out_as_they_went_in() {
+        let bytes: Vec<u8> = [&[0, 0, 0, 5, 1, 2, 3, 4, 5][..], &[0, 0, 0, 4, 9, 9, 9, 9]].concat();
+        let mut reader = FrameReader::requests(&bytes[..]);
+        let first = reader.next().await.unwrap().unwrap();
+        assert_eq!(&first.payload()[..], [1, 2, 3, 4, 5]);
+        assert_eq!(
+            &reader.next().await.unwrap().unwrap().whole()[..],
+            &bytes[9..]
+        );
+        assert!(reader.next().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn impossible_sizes_are_refused() {
+        assert!(matches!(
+            read(&[0xff, 0xff, 0xff, 0xff]).await,
+            Err(FrameError::Size(-1))
+        ));
+        assert!(matches!(
+            read(&[0, 0, 0, 3, 1, 2, 3]).await,
+            Err(FrameError::Size(3))
+        ));
+        assert!(matches!(
+            read(b"GET / HTTP/1.1\r\n").await,
+            Err(FrameError::TooLarge { .. })
+        ));
+        assert!(matches!(read(&[0, 0, 0, 9, 1]).await, Err(FrameError::Cut)));
+    }
+}
