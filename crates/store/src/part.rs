@@ -1,0 +1,336 @@
+//! A part: the state of one process at one epoch, as files made of chunks. Its manifest says where each chunk is.
+//!
+//! A part manifest is complete in itself: it names packs, not earlier parts, so a checkpoint never depends on another
+//! one being kept. Names inside are checked when written and again when read, so that nothing unpacked from a part can
+//! land outside the directory it is unpacked into.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Component, Path},
+};
+
+use blake3::Hash;
+use cutline_model::{Epoch, ProcessId};
+use serde::{Deserialize, Serialize};
+
+use crate::{CHUNK_BYTES_MAX, PACK_BYTES_MAX, StoreError, chunk::hex};
+
+/// The most chunks a part may have: about 128 GiB of state. Their list is held in memory.
+pub const PART_CHUNKS_MAX: usize = 2_000_000;
+/// The most files, directories and links a part may have. Their list is held in memory.
+pub const PART_ENTRIES_MAX: usize = 1_000_000;
+/// The longest path of an entry, in bytes: what Linux allows.
+const PATH_BYTES_MAX: usize = 4_096;
+
+/// One file, directory or symbolic link of a part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its relative path, `/` between names.
+    pub path: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: EntryKind,
+    /// Unix permission bits.
+    pub mode: u32,
+    /// When it was last changed, in nanoseconds since 1970, where the provider keeps that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modified_ns: Option<i64>,
+    /// Owner and group, where the provider keeps them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<(u32, u32)>,
+    /// Which of several states of the process it belongs to.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub section: u32,
+}
+
+/// What an entry is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum EntryKind {
+    /// A file.
+    File {
+        /// Its size in bytes; filled in by the writer.
+        bytes: u64,
+        /// BLAKE3 of its content, hexadecimal; filled in by the writer.
+        hash: String,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink {
+        /// What it points to, as it stood there.
+        target: String,
+    },
+}
+
+impl Entry {
+    /// A file whose content follows.
+    #[must_use]
+    pub fn file(path: impl Into<String>) -> Self {
+        Self::new(
+            path,
+            EntryKind::File {
+                bytes: 0,
+                hash: String::new(),
+            },
+            0o644,
+        )
+    }
+
+    /// A directory.
+    #[must_use]
+    pub fn directory(path: impl Into<String>) -> Self {
+        Self::new(path, EntryKind::Directory, 0o755)
+    }
+
+    /// A symbolic link.
+    #[must_use]
+    pub fn symlink(path: impl Into<String>, target: impl Into<String>) -> Self {
+        Self::new(
+            path,
+            EntryKind::Symlink {
+                target: target.into(),
+            },
+            0o777,
+        )
+    }
+
+    fn new(path: impl Into<String>, kind: EntryKind, mode: u32) -> Self {
+        Self {
+            path: path.into(),
+            kind,
+            mode,
+            modified_ns: None,
+            owner: None,
+            section: 0,
+        }
+    }
+
+    /// True for a file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        matches!(self.kind, EntryKind::File { .. })
+    }
+
+    /// The size in bytes; 0 for what is no file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self.kind {
+            EntryKind::File { bytes, .. } => bytes,
+            EntryKind::Directory | EntryKind::Symlink { .. } => 0,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let bad = |reason: &str| {
+            Err(StoreError::BadEntry {
+                path: self.path.chars().take(200).collect(),
+                reason: reason.to_owned(),
+            })
+        };
+        if self.path.len() > PATH_BYTES_MAX {
+            return bad("the path is too long");
+        }
+        if self.path.contains('\0') {
+            return bad("the path holds a NUL");
+        }
+        // Comparing with the normal form also refuses `a//b`, `./a` and `a/`.
+        let normal = Path::new(&self.path)
+            .components()
+            .all(|name| matches!(name, Component::Normal(_)));
+        if self.path.is_empty()
+            || !normal
+            || self
+                .path
+                .split('/')
+                .any(|name| matches!(name, "" | "." | ".."))
+        {
+            return bad("the path must be relative and plain");
+        }
+        Ok(())
+    }
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// Where a chunk is: hash, pack (index into the part's list), offset, stored bytes, real bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ChunkPlace(
+    #[serde(with = "hex")] pub(crate) Hash,
+    pub(crate) u32,
+    pub(crate) u32,
+    pub(crate) u32,
+    pub(crate) u32,
+);
+
+impl ChunkPlace {
+    pub(crate) fn hash(&self) -> &Hash {
+        &self.0
+    }
+    pub(crate) fn pack(&self) -> usize {
+        self.1 as usize
+    }
+    pub(crate) fn offset(&self) -> u64 {
+        u64::from(self.2)
+    }
+    pub(crate) fn stored(&self) -> u64 {
+        u64::from(self.3)
+    }
+    pub(crate) fn size(&self) -> usize {
+        self.4 as usize
+    }
+}
+
+/// A pack as a part names it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PackName(#[serde(with = "hex")] pub(crate) Hash);
+
+/// An entry with its chunks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredEntry {
+    #[serde(flatten)]
+    pub(crate) entry: Entry,
+    /// Indices into the part's chunks, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) chunks: Vec<u32>,
+}
+
+/// The stored form of a part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PartManifest {
+    pub(crate) format: u32,
+    pub(crate) epoch: Epoch,
+    pub(crate) process: ProcessId,
+    pub(crate) provider: String,
+    pub(crate) state_bytes: u64,
+    #[serde(default)]
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) entries: Vec<StoredEntry>,
+    pub(crate) packs: Vec<PackName>,
+    pub(crate) chunks: Vec<ChunkPlace>,
+}
+
+impl PartManifest {
+    /// What contradicts itself, in words: a part is believed only when all of it fits together.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if self.chunks.len() > PART_CHUNKS_MAX || self.entries.len() > PART_ENTRIES_MAX {
+            return Some("it has more chunks or entries than a part may have".to_owned());
+        }
+        self.chunks
+            .iter()
+            .find_map(|chunk| self.chunk_fault(chunk))
+            .or_else(|| {
+                let sum: u64 = self.entries.iter().map(|stored| stored.entry.bytes()).sum();
+                (sum != self.state_bytes)
+                    .then(|| format!("its entries hold {sum} bytes, it says {}", self.state_bytes))
+                    .or_else(|| {
+                        self.entries
+                            .iter()
+                            .find_map(|stored| self.entry_fault(stored))
+                    })
+            })
+    }
+
+    fn chunk_fault(&self, chunk: &ChunkPlace) -> Option<String> {
+        let ends_inside = chunk.offset() + chunk.stored() <= PACK_BYTES_MAX as u64;
+        let sizes = chunk.size() <= CHUNK_BYTES_MAX && chunk.stored() <= chunk.size() as u64;
+        let fits = chunk.pack() < self.packs.len() && ends_inside && sizes;
+        (!fits).then(|| {
+            format!(
+                "chunk {} has an impossible place or size",
+                chunk.hash().to_hex()
+            )
+        })
+    }
+
+    fn entry_fault(&self, stored: &StoredEntry) -> Option<String> {
+        if let Err(error) = stored.entry.check() {
+            return Some(error.to_string());
+        }
+        let sizes = stored.chunks.iter().map(|&chunk| {
+            self.chunks
+                .get(chunk as usize)
+                .map(|chunk| chunk.size() as u64)
+        });
+        let sum = sizes.sum::<Option<u64>>();
+        (sum != Some(stored.entry.bytes())).then(|| {
+            format!(
+                "the chunks of entry {:?} do not make up its size",
+                stored.entry.path
+            )
+        })
+    }
+}
+
+/// Chunks that are already in the store, by hash.
+#[derive(Debug, Default)]
+pub(crate) struct KnownChunks {
+    pub(crate) packs: Vec<PackName>,
+    pub(crate) chunks: Vec<ChunkPlace>,
+    by_hash: HashMap<Hash, u32>,
+    pack_ends: Vec<u64>,
+}
+
+impl KnownChunks {
+    pub(crate) fn of(packs: Vec<PackName>, chunks: Vec<ChunkPlace>) -> Self {
+        let index = |at: usize| u32::try_from(at).expect("a part has fewer than 4 G chunks");
+        let by_hash = chunks
+            .iter()
+            .enumerate()
+            .map(|(at, chunk)| (*chunk.hash(), index(at)))
+            .collect();
+        let mut pack_ends = vec![0; packs.len()];
+        for chunk in &chunks {
+            let end = &mut pack_ends[chunk.pack()];
+            *end = (*end).max(chunk.offset() + chunk.stored());
+        }
+        Self {
+            packs,
+            chunks,
+            by_hash,
+            pack_ends,
+        }
+    }
+
+    /// How long pack `at` must be to hold every chunk that is known in it.
+    pub(crate) fn pack_end(&self, at: usize) -> u64 {
+        self.pack_ends[at]
+    }
+
+    pub(crate) fn find(&self, hash: &Hash) -> Option<&ChunkPlace> {
+        self.by_hash.get(hash).map(|&at| &self.chunks[at as usize])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_entry_can_be_unpacked_outside_its_directory() {
+        for bad in [
+            "",
+            "/",
+            "/etc/passwd",
+            "..",
+            "../x",
+            "a/../../x",
+            "./a",
+            "a/.",
+            "a//b",
+            "a/",
+            "a\0b",
+        ] {
+            assert!(Entry::file(bad).check().is_err(), "{bad:?}");
+        }
+        for good in ["a", "a/b.sst", ".hidden", "with space/ü", "a\\b", "..a"] {
+            assert!(Entry::file(good).check().is_ok(), "{good:?}");
+        }
+    }
+}

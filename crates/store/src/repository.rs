@@ -1,0 +1,375 @@
+//! A repository: one store's checkpoints, epochs, restores and timelines, and who may write which.
+//!
+//! Every decision is a conditional create, so that of two coordinators, sidecars or commands on one store at most one
+//! wins each, however long any of them slept. The repository knows the layout and the order of writes; what a
+//! checkpoint means it does not know.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use cutline_model::{Epoch, PartRef, ProcessId};
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    CheckpointStatus, Created, FORMAT, Manifest, Objects, PartReader, PartWriter, StoreError,
+    document, layout,
+    part::{KnownChunks, PartManifest},
+    reader,
+};
+
+/// How many completed checkpoints are looked through for an earlier part of a process; further back little is the same.
+const BASE_LOOKBACK_MAX: usize = 8;
+/// Creates that race each other when a store is probed.
+const PROBE_RACERS: u8 = 6;
+/// Processes whose last part is remembered: a sidecar writes for one.
+const BASE_CACHE_MAX: usize = 16;
+
+/// One store's checkpoints. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    pub(crate) objects: Arc<dyn Objects>,
+    id: Arc<str>,
+    cache: Arc<BaseCache>,
+}
+
+/// Who may end an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochOwner {
+    /// The version of this form.
+    pub format: u32,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The coordinator's run; two runs never share it.
+    pub owner: String,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    format: u32,
+    repository: String,
+    created_at: Timestamp,
+}
+
+/// What a part that is being written builds on: it keeps garbage collection from taking those packs away.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Base {
+    pub(crate) format: u32,
+    pub(crate) part: PartRef,
+}
+
+impl Repository {
+    /// Probes the store and opens its repository, making one when the store is empty.
+    ///
+    /// # Errors
+    /// When the store is read-only, full, does not honour conditional creates, was written by a newer version, or
+    /// holds checkpoints without `repository.json`.
+    pub async fn open(objects: Arc<dyn Objects>) -> Result<Self, StoreError> {
+        probe(&*objects).await?;
+        let key = layout::repository();
+        if objects.head(&key).await?.is_none() {
+            for prefix in [layout::EPOCHS, layout::CHECKPOINTS] {
+                if !objects.list(prefix).await?.is_empty() {
+                    let detail = format!(
+                        "{prefix} holds objects, but {key} is missing; bring it back from a copy of the store"
+                    );
+                    return Err(StoreError::NoRepository {
+                        store: objects.describe(),
+                        detail,
+                    });
+                }
+            }
+            let repository = uuid::Uuid::new_v4().to_string();
+            let identity = Identity {
+                format: FORMAT,
+                repository,
+                created_at: Timestamp::now(),
+            };
+            // Another opener may win; then its identity counts.
+            document::create(&*objects, &key, &identity).await?;
+        }
+        Self::open_existing(objects).await
+    }
+
+    /// Opens a repository that is there, without writing anything.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRepository`] when there is none.
+    pub async fn open_existing(objects: Arc<dyn Objects>) -> Result<Self, StoreError> {
+        let key = layout::repository();
+        let Some(identity) = document::find::<Identity>(&*objects, &key).await? else {
+            let detail = format!("{key} is not there; is the path or prefix right?");
+            return Err(StoreError::NoRepository {
+                store: objects.describe(),
+                detail,
+            });
+        };
+        Ok(Self {
+            objects,
+            id: identity.repository.into(),
+            cache: Arc::default(),
+        })
+    }
+
+    /// The repository's own id: a UUID, made once.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The store's address, without secrets.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        self.objects.describe()
+    }
+
+    /// The number after every epoch that was ever claimed. Others may claim it first.
+    ///
+    /// # Errors
+    /// When the store cannot be listed.
+    pub async fn next_epoch(&self) -> Result<Epoch, StoreError> {
+        let last = self.epoch_numbers().await?.last().copied();
+        Ok(last.map_or(Epoch(1), Epoch::next))
+    }
+
+    /// Takes `epoch` for `owner`. Claiming again what the same owner has is success.
+    ///
+    /// # Errors
+    /// [`StoreError::EpochTaken`] when someone else has it.
+    pub async fn claim_epoch(&self, epoch: Epoch, owner: &str) -> Result<EpochOwner, StoreError> {
+        let claim = EpochOwner {
+            format: FORMAT,
+            epoch,
+            owner: owner.to_owned(),
+            claimed_at: Timestamp::now(),
+        };
+        match document::create(&*self.objects, &layout::epoch(epoch), &claim).await? {
+            Created::Created => Ok(claim),
+            Created::AlreadyExists => match self.epoch_owner(epoch).await? {
+                Some(found) if found.owner == owner => Ok(found),
+                found => Err(StoreError::EpochTaken {
+                    epoch,
+                    owner: found.map_or_else(String::new, |found| found.owner),
+                }),
+            },
+        }
+    }
+
+    /// Who has `epoch`.
+    ///
+    /// # Errors
+    /// When the record is damaged.
+    pub async fn epoch_owner(&self, epoch: Epoch) -> Result<Option<EpochOwner>, StoreError> {
+        let key = layout::epoch(epoch);
+        let owner: Option<EpochOwner> = document::find(&*self.objects, &key).await?;
+        match owner {
+            Some(owner) if owner.epoch != epoch => Err(StoreError::Damaged {
+                key: key.to_string(),
+                detail: format!("it is of epoch {}", owner.epoch),
+            }),
+            owner => Ok(owner),
+        }
+    }
+
+    /// Begins the part of `process` in `epoch`. Chunks that the last completed checkpoint of the process has are not
+    /// written again.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn part_writer(
+        &self,
+        epoch: Epoch,
+        process: &ProcessId,
+        provider: &str,
+    ) -> Result<PartWriter, StoreError> {
+        let base = match self.base(epoch, process).await {
+            Ok(base) => base,
+            // Whatever is wrong with an old checkpoint, a new one can be whole.
+            Err(error) if error.is_damage() => {
+                tracing::warn!(%error, %process, "an earlier part cannot be built on; everything is written again");
+                Arc::default()
+            }
+            Err(error) => return Err(error),
+        };
+        let (objects, cache) = (Arc::clone(&self.objects), Arc::clone(&self.cache));
+        Ok(PartWriter::new(
+            objects,
+            cache,
+            epoch,
+            process.clone(),
+            provider.to_owned(),
+            base,
+        ))
+    }
+
+    /// Opens a part for reading.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] or [`StoreError::Damaged`] when it is not what was written.
+    pub async fn part_reader(&self, part: &PartRef) -> Result<PartReader, StoreError> {
+        PartReader::open(Arc::clone(&self.objects), part).await
+    }
+
+    /// Opens the part of `process` in a checkpoint, `None` when it has no state there.
+    ///
+    /// # Errors
+    /// As [`part_reader`](Self::part_reader), and when the part is of another process or epoch.
+    pub async fn open_part(
+        &self,
+        manifest: &Manifest,
+        process: &ProcessId,
+    ) -> Result<Option<PartReader>, StoreError> {
+        let Some(part) = manifest
+            .process(process)
+            .and_then(|record| record.part.as_ref())
+        else {
+            return Ok(None);
+        };
+        let reader = self.part_reader(part).await?;
+        if reader.epoch() != manifest.epoch || reader.process() != process {
+            let detail = format!(
+                "it is the part of {} in epoch {}",
+                reader.process(),
+                reader.epoch()
+            );
+            return Err(StoreError::Damaged {
+                key: part.key.clone(),
+                detail,
+            });
+        }
+        Ok(Some(reader))
+    }
+
+    /// Every epoch that was ever claimed, in order.
+    pub(crate) async fn epoch_numbers(&self) -> Result<Vec<Epoch>, StoreError> {
+        let found = self.objects.list(layout::EPOCHS).await?;
+        Ok(found
+            .iter()
+            .filter_map(|meta| layout::number(layout::EPOCHS, &meta.key))
+            .map(Epoch)
+            .collect())
+    }
+
+    /// The chunks a new part can build on, protected from garbage collection.
+    async fn base(
+        &self,
+        epoch: Epoch,
+        process: &ProcessId,
+    ) -> Result<Arc<KnownChunks>, StoreError> {
+        let Some((old, part)) = self.last_part(epoch, process).await? else {
+            return Ok(Arc::default());
+        };
+        // First the claim, then the look: whoever deletes that checkpoint either sees the claim or is seen here.
+        let claim = Base {
+            format: FORMAT,
+            part: part.clone(),
+        };
+        let key = layout::base(epoch, process, &uuid::Uuid::new_v4().simple().to_string());
+        document::create(&*self.objects, &key, &claim).await?;
+        if self.status(old).await? != CheckpointStatus::Completed {
+            return Ok(Arc::default());
+        }
+        if let Some(known) = self.cache.recall(old, process) {
+            return Ok(known);
+        }
+        let (_, PartManifest { packs, chunks, .. }) = reader::load(&*self.objects, &part).await?;
+        Ok(Arc::new(KnownChunks::of(packs, chunks)))
+    }
+
+    async fn last_part(
+        &self,
+        epoch: Epoch,
+        process: &ProcessId,
+    ) -> Result<Option<(Epoch, PartRef)>, StoreError> {
+        let mut completed = 0;
+        for old in self
+            .epoch_numbers()
+            .await?
+            .into_iter()
+            .rev()
+            .filter(|old| *old < epoch)
+        {
+            let manifest = match self.load(old).await {
+                Ok(manifest) => manifest,
+                Err(error) if error.is_retryable() => return Err(error),
+                Err(_) => continue,
+            };
+            if let Some(part) = manifest
+                .process(process)
+                .and_then(|record| record.part.clone())
+            {
+                return Ok(Some((old, part)));
+            }
+            completed += 1;
+            if completed >= BASE_LOOKBACK_MAX {
+                break;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The chunks of parts written by this run, so that the next one need not read them back.
+#[derive(Debug, Default)]
+pub(crate) struct BaseCache(Mutex<HashMap<ProcessId, (Epoch, Arc<KnownChunks>)>>);
+
+impl BaseCache {
+    pub(crate) fn remember(&self, epoch: Epoch, process: ProcessId, chunks: KnownChunks) {
+        let mut cache = self.0.lock();
+        if cache.len() >= BASE_CACHE_MAX {
+            cache.clear();
+        }
+        cache.insert(process, (epoch, Arc::new(chunks)));
+    }
+
+    fn recall(&self, epoch: Epoch, process: &ProcessId) -> Option<Arc<KnownChunks>> {
+        self.0
+            .lock()
+            .get(process)
+            .filter(|(of, _)| *of == epoch)
+            .map(|(_, chunks)| Arc::clone(chunks))
+    }
+}
+
+/// Finds out whether the store can be written and lets exactly one of several creates win.
+async fn probe(objects: &dyn Objects) -> Result<(), StoreError> {
+    let key = layout::probe(&uuid::Uuid::new_v4().simple().to_string());
+    let outcome = probe_key(objects, &key).await;
+    // The probe is of no use to anyone; that it cannot be deleted says nothing against the store.
+    let _ = objects.delete(&key).await;
+    outcome
+}
+
+async fn probe_key(objects: &dyn Objects, key: &crate::Key) -> Result<(), StoreError> {
+    let dishonoured = |detail: String| StoreError::NoConditionalCreate {
+        store: objects.describe(),
+        detail,
+    };
+    let racers = (0..PROBE_RACERS).map(|racer| objects.put_new(key, Bytes::from(vec![racer])));
+    let outcomes: Vec<Created> = futures_util::future::try_join_all(racers).await?;
+    let winners: Vec<usize> = (0..outcomes.len())
+        .filter(|&at| outcomes[at] == Created::Created)
+        .collect();
+    let [winner] = winners[..] else {
+        return Err(dishonoured(format!(
+            "{} of {PROBE_RACERS} creates of one object won",
+            winners.len()
+        )));
+    };
+    if objects.put_new(key, Bytes::from_static(b"later")).await? != Created::AlreadyExists {
+        return Err(dishonoured("a second create of an object won".to_owned()));
+    }
+    match objects.get(key, 16).await? {
+        bytes if bytes[..] == outcomes_byte(winner) => Ok(()),
+        _ => Err(dishonoured(
+            "an object changed after it was created".to_owned(),
+        )),
+    }
+}
+
+fn outcomes_byte(winner: usize) -> [u8; 1] {
+    [u8::try_from(winner).expect("there are few racers")]
+}
