@@ -5,16 +5,22 @@
 //!
 //! Everything here panics when a part does not come up: that is a failed test, and the message says where the logs are.
 
+pub mod admin;
+pub mod bank;
 pub mod binaries;
 pub mod kafka;
 pub mod ports;
 pub mod process;
 pub mod run;
+pub mod sidecar;
 pub mod topics;
 pub mod wait;
 
+pub use admin::{Admin, AdminOptions};
+pub use bank::{Bank, BankOptions};
 pub use kafka::{Kafka, KafkaOptions};
 pub use process::{Process, ProcessSpec};
 pub use run::Run;
+pub use sidecar::{Sidecar, SidecarOptions};
 pub use topics::Topics;
 pub use wait::{wait_at_most, wait_for, wait_until};

@@ -1,0 +1,149 @@
+//! Sending a batch of transfers and waiting until all are acknowledged.
+//!
+//! It does not give up: a broker or a sidecar that is away is waited for. It knows nothing of what the records mean.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Message,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+};
+
+use crate::record::Outgoing;
+
+/// How long one wait for acknowledgements lasts before the next begins.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long to wait before a new producer takes the place of one that is fatally wrong.
+const REPLACE_DELAY: Duration = Duration::from_millis(500);
+
+/// A partition and the bytes that go there.
+type Parcel = (i32, Vec<u8>);
+
+/// Keeps what could not be delivered.
+#[derive(Clone, Default)]
+struct Returned(Arc<Mutex<Vec<Parcel>>>);
+
+impl ClientContext for Returned {}
+
+impl ProducerContext for Returned {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            eprintln!("bank-a: a transfer came back and is sent again: {error}");
+            let parcel = (
+                message.partition(),
+                message.payload().unwrap_or_default().to_vec(),
+            );
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(parcel);
+        }
+    }
+}
+
+/// The way out, to one topic.
+pub struct Outbox {
+    config: ClientConfig,
+    topic: String,
+    returned: Returned,
+    producer: BaseProducer<Returned>,
+}
+
+impl Outbox {
+    /// A way into `topic`.
+    ///
+    /// # Errors
+    /// When the client library refuses its configuration.
+    pub fn new(bootstrap: &str, topic: &str) -> Result<Self, KafkaError> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", bootstrap)
+            .set("acks", "all")
+            // Repeats by the client library itself would look like the application's: the broker drops them.
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", "0")
+            .set("linger.ms", "5")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "500");
+        let returned = Returned::default();
+        let producer = config.create_with_context(returned.clone())?;
+        Ok(Self {
+            config,
+            topic: topic.into(),
+            returned,
+            producer,
+        })
+    }
+
+    /// Sends all and returns when all are acknowledged, however long that takes.
+    ///
+    /// # Errors
+    /// When a record cannot be sent at all, by anyone, such as one that is too large.
+    pub fn send_all(&mut self, batch: &[Outgoing]) -> Result<(), KafkaError> {
+        let mut parcels: Vec<Parcel> = batch.iter().map(parcel).collect();
+        while !parcels.is_empty() {
+            for (partition, payload) in &parcels {
+                self.enqueue(*partition, payload)?;
+            }
+            while self.producer.in_flight_count() > 0 {
+                // A timeout here is a broker that is away, or a gate that is closed: wait on.
+                let _ = self.producer.flush(FLUSH_TIMEOUT);
+            }
+            parcels = std::mem::take(
+                &mut *self
+                    .returned
+                    .0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+            if self.producer.client().fatal_error().is_some() {
+                self.replace_producer()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn enqueue(&self, partition: i32, payload: &[u8]) -> Result<(), KafkaError> {
+        loop {
+            let record: BaseRecord<'_, (), [u8]> = BaseRecord::to(&self.topic)
+                .partition(partition)
+                .payload(payload);
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    self.producer.poll(FLUSH_TIMEOUT);
+                }
+                // Returned by a producer that is fatally wrong; `send_all` replaces it and sends this again.
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::Fatal), _)) => {
+                    self.returned
+                        .0
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((partition, payload.to_vec()));
+                    return Ok(());
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+
+    fn replace_producer(&mut self) -> Result<(), KafkaError> {
+        eprintln!("bank-a: the producer is fatally wrong, a new one takes its place");
+        std::thread::sleep(REPLACE_DELAY);
+        self.producer = self.config.create_with_context(self.returned.clone())?;
+        Ok(())
+    }
+}
+
+fn parcel(outgoing: &Outgoing) -> Parcel {
+    (
+        outgoing.partition,
+        serde_json::to_vec(&outgoing.record).expect("a record of plain fields has a JSON form"),
+    )
+}

@@ -1,0 +1,380 @@
+//! The bank example at work: its topics, both services with or without sidecars, their load, and the auditor.
+//!
+//! Bank A runs from the workspace's own program, bank B from its Python environment. It promises nothing about money: that is counted.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use crate::{
+    binaries::{binary, project_root},
+    ports::free_port,
+    process::{Process, ProcessSpec},
+    run::Run,
+    sidecar::{Sidecar, SidecarOptions},
+    topics::Topics,
+};
+
+/// The two banks.
+pub const BANKS: [&str; 2] = ["a", "b"];
+
+/// How the banks stand before Kafka.
+#[derive(Clone, Debug)]
+pub struct Behind {
+    /// The admin API's URL.
+    pub admin: String,
+    /// The deployment.
+    pub deployment: String,
+    /// Flags added to every sidecar's.
+    pub arguments: Vec<String>,
+}
+
+/// How to run the banks.
+#[derive(Clone, Debug)]
+pub struct BankOptions {
+    /// What the names of topics and groups begin with: a bank of its own on a shared Kafka.
+    pub prefix: String,
+    /// Partitions of each of the four topics.
+    pub partitions: i32,
+    /// Instances of each bank; they share their service's directory.
+    pub instances: usize,
+    /// Behind sidecars, or directly at Kafka.
+    pub behind: Option<Behind>,
+    /// Whether bank B is captured by its hook instead of by its commits.
+    pub hook: bool,
+    /// Whether the hook carries bank B's state too, instead of the directory being copied.
+    pub hook_carries_state: bool,
+    /// How groups assign: `range`, `cooperative-sticky`, or `consumer` for KIP-848.
+    pub assignor: String,
+}
+
+impl Default for BankOptions {
+    fn default() -> Self {
+        Self {
+            prefix: String::new(),
+            partitions: 4,
+            instances: 1,
+            behind: None,
+            hook: false,
+            hook_carries_state: false,
+            assignor: "range".into(),
+        }
+    }
+}
+
+/// What the auditor counted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Count {
+    /// The money there was at the beginning.
+    pub total_expected: i64,
+    /// The money there is.
+    pub total_after: i64,
+    /// Received, and never sent.
+    pub orphans: u64,
+    /// Sent, and not received.
+    pub lost: u64,
+    /// Received again.
+    pub duplicates: u64,
+    /// How many records were applied.
+    pub records: u64,
+    /// Whether nothing moved any more.
+    pub settled: bool,
+}
+
+impl Count {
+    /// Whether all money is there and every record arrived exactly once.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.settled
+            && self.total_expected == self.total_after
+            && (self.orphans, self.lost, self.duplicates) == (0, 0, 0)
+    }
+}
+
+/// One instance of a bank, with its sidecar where it has one.
+#[derive(Debug)]
+pub struct Instance {
+    /// Which bank, `a` or `b`.
+    pub bank: &'static str,
+    /// The application.
+    pub app: Process,
+    /// Its sidecar.
+    pub sidecar: Option<Sidecar>,
+}
+
+/// Both banks and their load.
+#[derive(Debug)]
+pub struct Bank {
+    options: BankOptions,
+    kafka: String,
+    directory: PathBuf,
+    /// Every instance of both banks.
+    pub instances: Vec<Instance>,
+    load: Option<Process>,
+}
+
+impl Bank {
+    /// Makes the topics and starts every instance.
+    ///
+    /// # Panics
+    /// When a part does not come up.
+    pub async fn start(kafka: &str, options: BankOptions) -> Self {
+        let topics = Topics::of(kafka);
+        for topic in topic_names(&options.prefix) {
+            topics.create(&topic, options.partitions).await;
+        }
+        let mut bank = Self {
+            options,
+            kafka: kafka.into(),
+            directory: Run::this().part("bank"),
+            instances: Vec::new(),
+            load: None,
+        };
+        bank.start_instances().await;
+        bank
+    }
+
+    /// Starts every instance of both banks; the topics and the state stand as they are.
+    ///
+    /// # Panics
+    /// When a part does not come up.
+    pub async fn start_instances(&mut self) {
+        for bank in BANKS {
+            for number in 0..self.options.instances {
+                let instance = self.start_instance(bank, number).await;
+                self.instances.push(instance);
+            }
+        }
+    }
+
+    /// Ends every instance, after the batch it is at.
+    pub fn stop_instances(&mut self) {
+        self.instances
+            .iter()
+            .for_each(|instance| instance.app.signal("TERM"));
+        self.instances.iter_mut().for_each(|instance| {
+            instance.app.terminate();
+        });
+        self.instances.clear();
+    }
+
+    /// The directory of a bank's state.
+    #[must_use]
+    pub fn state(&self, bank: &str) -> PathBuf {
+        self.directory.join(format!("bank-{bank}"))
+    }
+
+    /// The names of the four topics.
+    #[must_use]
+    pub fn topics(&self) -> [String; 4] {
+        topic_names(&self.options.prefix)
+    }
+
+    /// The name of a bank's group.
+    #[must_use]
+    pub fn group(&self, bank: &str) -> String {
+        format!("{}bank-{bank}", self.options.prefix)
+    }
+
+    /// Starts the load: `orders_per_second` into both banks together, for `limit` at most. An order makes about three records in all.
+    pub fn start_load(&mut self, orders_per_second: u64, limit: Duration) {
+        let log = self.directory.join("load.log");
+        let spec = ProcessSpec::new("load", binary("bank-a"), log)
+            .args([
+                "load",
+                "--bootstrap",
+                &self.kafka,
+                "--prefix",
+                &self.options.prefix,
+            ])
+            .args([
+                "--rate",
+                &orders_per_second.to_string(),
+                "--seconds",
+                &limit.as_secs().to_string(),
+            ])
+            .args([
+                "--partitions",
+                &self.options.partitions.to_string(),
+                "--state",
+            ])
+            .arg(self.directory.join("load"));
+        self.load = Some(Process::start(spec));
+    }
+
+    /// Ends the load; it writes down what it sent.
+    ///
+    /// # Panics
+    /// When it had ended badly, or does not end.
+    pub async fn stop_load(&mut self) {
+        let Some(mut load) = self.load.take() else {
+            return;
+        };
+        let load = tokio::task::spawn_blocking(move || {
+            load.signal("TERM");
+            load.wait();
+            load
+        });
+        let mut load = load.await.expect("a wait for a process does not panic");
+        let ended = load.exit_status();
+        assert!(
+            ended.is_some_and(|status| status.success()),
+            "the load ended badly ({ended:?}):\n{}",
+            load.log_tail(10)
+        );
+    }
+
+    /// Whether the load still runs.
+    pub fn load_runs(&mut self) -> bool {
+        self.load.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// How many offsets the four topics have taken: records, and a few markers.
+    #[must_use]
+    pub fn appended(&self) -> i64 {
+        let topics = Topics::of(&self.kafka);
+        self.topics()
+            .iter()
+            .flat_map(|topic| topics.watermarks(topic))
+            .map(|(_, end)| end)
+            .sum()
+    }
+
+    /// Counts, after waiting up to `settle` until nothing moves; zero counts at once, in the middle of everything.
+    ///
+    /// # Panics
+    /// When the auditor cannot read the state.
+    pub async fn count(&self, settle: Duration) -> Count {
+        let load = self.directory.join("load");
+        let states = [self.state("a"), self.state("b")];
+        let mut arguments = vec!["--settle-seconds".to_owned(), settle.as_secs().to_string()];
+        if !load.join("load.json").is_file() {
+            arguments.push("--no-orders".into());
+        }
+        count(
+            states
+                .iter()
+                .chain(load.join("load.json").is_file().then_some(&load)),
+            self.options.partitions,
+            &arguments,
+        )
+        .await
+    }
+
+    async fn start_instance(&self, bank: &'static str, number: usize) -> Instance {
+        let hook = (self.options.hook && bank == "b").then(free_port);
+        let sidecar = match &self.options.behind {
+            Some(behind) => {
+                Some(Sidecar::start(&self.sidecar_options(behind, bank, number, hook)).await)
+            }
+            None => None,
+        };
+        let bootstrap = sidecar
+            .as_ref()
+            .map_or_else(|| self.kafka.clone(), Sidecar::bootstrap);
+        let app = Process::start(self.app(bank, number, &bootstrap, hook));
+        Instance { bank, app, sidecar }
+    }
+
+    fn sidecar_options(
+        &self,
+        behind: &Behind,
+        bank: &str,
+        number: usize,
+        hook: Option<u16>,
+    ) -> SidecarOptions {
+        let directory = format!("dir:{}?scope=service", self.state(bank).display());
+        let state = if hook.is_some() && self.options.hook_carries_state {
+            "http".to_owned()
+        } else {
+            directory
+        };
+        SidecarOptions {
+            service: format!("bank-{bank}"),
+            instance: number.to_string(),
+            deployment: behind.deployment.clone(),
+            admin: Some(behind.admin.clone()),
+            capture: hook.map(|port| format!("hook=http://127.0.0.1:{port}")),
+            state: vec![state],
+            arguments: behind.arguments.clone(),
+            ..SidecarOptions::transparent(&self.kafka)
+        }
+    }
+
+    fn app(&self, bank: &str, number: usize, bootstrap: &str, hook: Option<u16>) -> ProcessSpec {
+        let log = self.directory.join(format!("bank-{bank}-{number}.log"));
+        let name = format!("bank-{bank}-{number}");
+        let spec = if bank == "a" {
+            ProcessSpec::new(&name, binary("bank-a"), log).arg("serve")
+        } else {
+            let script = project_root().join("examples/bank/python/bank_b.py");
+            ProcessSpec::new(&name, python(), log).arg(script).args(
+                hook.iter()
+                    .flat_map(|port| ["--hook".to_owned(), port.to_string()]),
+            )
+        };
+        spec.args([
+            "--bootstrap",
+            bootstrap,
+            "--prefix",
+            &self.options.prefix,
+            "--assignor",
+            &self.options.assignor,
+        ])
+        .args([
+            "--partitions",
+            &self.options.partitions.to_string(),
+            "--state",
+        ])
+        .arg(self.state(bank))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+    }
+}
+
+/// The interpreter bank B runs by, from the environment made for it.
+///
+/// # Panics
+/// When the environment cannot be made.
+#[must_use]
+pub fn python() -> PathBuf {
+    let made = Command::new(project_root().join("scripts/prepare-bank-b"))
+        .output()
+        .expect("a script of the project can be run");
+    assert!(
+        made.status.success(),
+        "scripts/prepare-bank-b: {}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())
+}
+
+/// Runs the auditor over directories of state.
+///
+/// # Panics
+/// When it cannot read them.
+pub async fn count(
+    states: impl Iterator<Item = impl AsRef<Path>>,
+    partitions: i32,
+    arguments: &[String],
+) -> Count {
+    let mut command = tokio::process::Command::new(binary("bank-a"));
+    command
+        .args(["count", "--partitions", &partitions.to_string()])
+        .args(arguments)
+        .kill_on_drop(true);
+    states.for_each(|state| {
+        command.arg("--state").arg(state.as_ref());
+    });
+    let output = command.output().await.expect("the auditor can be run");
+    // It ends with an error also where the count is wrong: what it printed decides.
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("the auditor: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+fn topic_names(prefix: &str) -> [String; 4] {
+    ["orders-a", "transfers-a", "orders-b", "transfers-b"].map(|topic| format!("{prefix}{topic}"))
+}

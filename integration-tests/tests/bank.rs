@@ -1,0 +1,53 @@
+//! The bank example by itself, directly on Kafka: before it can show that a rollback loses nothing, it must lose nothing without one.
+
+use std::time::{Duration, Instant};
+
+use integration_tests::{
+    Kafka,
+    bank::{Bank, BankOptions},
+    topics::unique_name,
+    wait_until,
+};
+
+const LOAD: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(60);
+/// About three records each.
+const ORDERS_PER_SECOND: u64 = 2_000;
+const RECORDS_PER_SECOND_MIN: f64 = 5_000.0;
+
+async fn money_is_conserved(instances: usize, assignor: &str) {
+    let kafka = Kafka::shared().await;
+    let options = BankOptions {
+        prefix: unique_name("bank") + "-",
+        instances,
+        assignor: assignor.into(),
+        ..BankOptions::default()
+    };
+    let mut bank = Bank::start(&kafka.bootstrap(), options).await;
+    bank.start_load(ORDERS_PER_SECOND, LOAD);
+    let begin = Instant::now();
+    wait_until(LOAD * 2, "the load to end", || {
+        let over = !bank.load_runs();
+        async move { over }
+    })
+    .await;
+    let rate = bank.appended() as f64 / begin.elapsed().as_secs_f64();
+    bank.stop_load().await;
+    let count = bank.count(SETTLE).await;
+    assert!(count.is_right(), "{count:?}");
+    assert!(
+        rate >= RECORDS_PER_SECOND_MIN,
+        "only {rate:.0} records a second"
+    );
+    eprintln!("{instances} instances each: {rate:.0} records/s, {count:?}");
+}
+
+#[tokio::test]
+async fn money_is_conserved_by_one_instance_each() {
+    money_is_conserved(1, "range").await;
+}
+
+#[tokio::test]
+async fn money_is_conserved_by_three_instances_each() {
+    money_is_conserved(3, "cooperative-sticky").await;
+}
