@@ -1,0 +1,202 @@
+//! A state as named on a command line: `dir:/path?immutable=*.sst&scope=service`, `http://host:port`, `none`.
+//!
+//! It is parsed once, into what can be captured; what is not known is an error that names what is.
+
+use std::{path::PathBuf, sync::Arc};
+
+use cutline_model::Scope;
+use url::Url;
+
+use crate::{Directory, Hook, HookLimits, HookState, Nothing, Pattern, Provider, StateError};
+
+/// A provider, and whose state it holds.
+#[derive(Clone, Debug)]
+pub struct StateSpec {
+    /// Captures it and puts it back.
+    pub provider: Arc<dyn Provider>,
+    /// Whether instances share it.
+    pub scope: Scope,
+}
+
+/// Parses one `--state`.
+///
+/// # Errors
+/// [`StateError::BadSpec`] and [`StateError::ComesLater`], both naming the schemes that are known.
+pub fn parse_state_spec(spec: &str) -> Result<StateSpec, StateError> {
+    let bad = |reason: String| StateError::BadSpec {
+        spec: without_secrets(spec),
+        reason,
+    };
+    let (body, query) = match spec.split_once('?') {
+        Some((body, query)) => (body, query),
+        None => (spec, ""),
+    };
+    let scheme = body.split_once(':').map_or(body, |(scheme, _)| scheme);
+    match scheme {
+        "none" if body == "none" => {
+            let options = Options::parse(query, &["scope"]).map_err(bad)?;
+            Ok(StateSpec {
+                provider: Arc::new(Nothing),
+                scope: options.scope,
+            })
+        }
+        "dir" => {
+            let options = Options::parse(query, &["immutable", "scope"]).map_err(bad)?;
+            let path = directory(&body["dir:".len()..]).map_err(|reason| bad(reason.to_owned()))?;
+            Ok(StateSpec {
+                provider: Arc::new(Directory::new(path, options.immutable)),
+                scope: options.scope,
+            })
+        }
+        "http" => {
+            let options = Options::parse(query, &["scope"]).map_err(bad)?;
+            let hook = Hook::new(body, HookLimits::default())?;
+            Ok(StateSpec {
+                provider: Arc::new(HookState::new(hook)),
+                scope: options.scope,
+            })
+        }
+        "postgres" | "postgresql" | "redis" => Err(StateError::ComesLater {
+            spec: without_secrets(spec),
+            scheme: scheme.to_owned(),
+        }),
+        _ if !body.contains(':') => Err(bad("it names no scheme".to_owned())),
+        _ => Err(bad(format!("the scheme {scheme:?} is not known"))),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Options {
+    scope: Scope,
+    immutable: Vec<Pattern>,
+}
+
+impl Options {
+    fn parse(query: &str, known: &[&str]) -> Result<Self, String> {
+        let mut options = Self::default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if !known.contains(&&*name) {
+                return Err(format!(
+                    "option {name:?} is not known here; known: {}",
+                    known.join(", ")
+                ));
+            }
+            match &*name {
+                "scope" => options.scope = scope(&value)?,
+                _ => options.immutable.extend(
+                    value
+                        .split(',')
+                        .map(Pattern::new)
+                        .collect::<Result<Vec<_>, _>>()?,
+                ),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn scope(value: &str) -> Result<Scope, String> {
+    match value {
+        "service" => Ok(Scope::Service),
+        "instance" => Ok(Scope::Instance),
+        other => Err(format!(
+            "scope {other:?} is not known; use service or instance"
+        )),
+    }
+}
+
+fn directory(path: &str) -> Result<PathBuf, &'static str> {
+    // `dir:///path` is the same path written as a URL.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    match path {
+        _ if path.contains('\0') => Err("the path holds a NUL"),
+        _ if !path.starts_with('/') => Err("the path must be absolute: dir:/path"),
+        _ if path.trim_matches('/').is_empty() => Err("the whole file system cannot be a state"),
+        _ if path.split('/').any(|name| name == "..") => Err("the path must not hold .."),
+        _ => Ok(PathBuf::from(path)),
+    }
+}
+
+/// A specification fit for a log: a database's address may hold a password.
+fn without_secrets(spec: &str) -> String {
+    match Url::parse(spec) {
+        Ok(mut url) if url.password().is_some() || !url.username().is_empty() => {
+            let hidden = url.set_password(None).and_then(|()| url.set_username(""));
+            hidden.map_or_else(|()| "…".to_owned(), |()| url.to_string())
+        }
+        _ => spec.chars().take(200).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_state_is_parsed_with_its_scope() {
+        for (spec, name, scope) in [
+            ("none", "none", Scope::Instance),
+            ("dir:/var/lib/bank", "dir", Scope::Instance),
+            ("dir:/x?scope=service", "dir", Scope::Service),
+            (
+                "dir:///x?immutable=*.sst,*.blob&scope=instance",
+                "dir",
+                Scope::Instance,
+            ),
+            (
+                "http://127.0.0.1:8080?scope=service",
+                "http",
+                Scope::Service,
+            ),
+            ("none?scope=service", "none", Scope::Service),
+        ] {
+            let parsed = parse_state_spec(spec).unwrap_or_else(|error| panic!("{spec}: {error}"));
+            assert_eq!(
+                (parsed.provider.name(), parsed.scope),
+                (name, scope),
+                "{spec}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_comes_later_says_so_and_shows_no_password() {
+        for spec in [
+            "postgres://me:secret@db/bank?tables=a",
+            "redis://:secret@r/0?prefix=b",
+            "postgresql://h/x",
+        ] {
+            let error = parse_state_spec(spec).unwrap_err();
+            assert_eq!(error.code(), "CL0151", "{spec}");
+            assert!(
+                error.to_string().contains("comes later") && !error.to_string().contains("secret"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn anything_else_is_an_error_that_names_what_is_known() {
+        for spec in [
+            "",
+            "/var/lib",
+            "dir:",
+            "dir:relative",
+            "dir:/",
+            "dir://host",
+            "dir:/a/../b",
+            "dir:/x?scope=all",
+            "dir:/x?imutable=*.sst",
+            "ftp://x",
+            "none:",
+            "nothing",
+            "http://",
+            "http://h/x?y=1",
+            "dir:/x?immutable=",
+        ] {
+            let error = parse_state_spec(spec).expect_err(spec);
+            assert_eq!(error.code(), "CL0150", "{spec}: {error}");
+            assert!(error.to_string().contains("dir:/path"), "{error}");
+        }
+    }
+}
