@@ -35,6 +35,8 @@ struct Input {
     end: Offset,
     /// Nothing from this offset on is delivered.
     hold: Option<Offset>,
+    /// True when aborted records are kept from the client, as far as its answers tell.
+    committed_only: bool,
     /// True when the hold stands at a marker, which is then the position of every group that is finished.
     at_marker: bool,
 }
@@ -48,6 +50,7 @@ impl Input {
             end: offset,
             hold: None,
             at_marker: false,
+            committed_only: false,
         }
     }
 
@@ -79,6 +82,8 @@ pub enum Finished {
         from: Offset,
         /// The first offset no longer in question.
         to: Offset,
+        /// True when aborted records do not count.
+        committed_only: bool,
     },
     /// It cannot be known; the process declines.
     Unknown(&'static str),
@@ -156,6 +161,7 @@ impl Inputs {
             .or_insert_with(|| Input::new(start));
         let mut met = None;
         let mut delivery = Delivery::Unchanged;
+        input.committed_only |= !sees_aborted;
         for batch in batches {
             let verdict = verdict_of(batch, hold, armed, masked);
             verdicts.push(verdict);
@@ -298,6 +304,7 @@ impl Inputs {
             (committed, _) => Finished::LookAside {
                 from: committed.unwrap_or(input.first_fetch),
                 to: goal,
+                committed_only: input.committed_only,
             },
         }
     }

@@ -85,6 +85,8 @@ pub enum ProcessOutput {
         from: Offset,
         /// The first offset no longer in question.
         to: Offset,
+        /// True when aborted records do not count.
+        committed_only: bool,
     },
     /// Send something harmless on each of these connections' upstream and wait for its answer; then
     /// [`Process::handle_proved`].

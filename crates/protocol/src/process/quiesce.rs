@@ -20,7 +20,7 @@ const READ_AGAIN: Duration = Duration::from_millis(10);
 enum Drained {
     Yes(BTreeMap<(GroupId, TopicPartition), Option<Offset>>),
     No(String),
-    Look(BTreeSet<(TopicPartition, Offset, Offset)>),
+    Look(BTreeSet<(TopicPartition, Offset, Offset, bool)>),
     Never(String),
 }
 
@@ -207,13 +207,9 @@ impl Process {
                     .attempt
                     .as_mut()
                     .expect("a drain belongs to an attempt");
-                for (partition, from, to) in looks {
+                for (partition, from, to, committed_only) in looks {
                     if attempt.looks_open.insert(partition.clone()) {
-                        self.queue.push_back(ProcessOutput::LookAside {
-                            partition,
-                            from,
-                            to,
-                        });
+                        self.queue.push_back(ProcessOutput::LookAside { partition, from, to, committed_only });
                     }
                 }
             }
@@ -257,7 +253,7 @@ impl Process {
                 Finished::Unknown(why) => {
                     return Drained::Never(format!("{group} on {partition}: {why}"));
                 }
-                Finished::LookAside { from, to } => match attempt.looked.get(partition) {
+                Finished::LookAside { from, to, committed_only } => match attempt.looked.get(partition) {
                     Some(&(f, t, false)) if f <= from && t >= to => {
                         positions
                             .insert(key, Some(self.inputs.position_after_look(partition, from)));
@@ -268,7 +264,7 @@ impl Process {
                         ));
                     }
                     _ => {
-                        looks.insert((partition.clone(), from, to));
+                        looks.insert((partition.clone(), from, to, committed_only));
                     }
                 },
             }
