@@ -265,6 +265,23 @@ impl Bank {
         .await
     }
 
+    /// Counts once nothing moves any more, without the orders: for a world whose load was rolled back too.
+    ///
+    /// # Panics
+    /// When the auditor cannot read the state.
+    pub async fn count_without_orders(&self, settle: Duration) -> Count {
+        let states = [self.state("a"), self.state("b")];
+        let arguments = [
+            "--no-orders",
+            "--quiet-seconds",
+            "6",
+            "--settle-seconds",
+            &settle.as_secs().to_string(),
+        ]
+        .map(str::to_owned);
+        count(states.iter(), self.options.partitions, &arguments).await
+    }
+
     async fn start_instance(&self, bank: &'static str, number: usize) -> Instance {
         let hook = (self.options.hook && bank == "b").then(free_port);
         let sidecar = match &self.options.behind {

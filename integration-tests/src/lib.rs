@@ -9,6 +9,7 @@ pub mod admin;
 pub mod bank;
 pub mod binaries;
 pub mod kafka;
+pub mod naive;
 pub mod ports;
 pub mod process;
 pub mod run;

@@ -5,6 +5,7 @@
 //! It refuses to know what the children are.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -39,6 +40,7 @@ done
 pub struct Run {
     directory: PathBuf,
     guardian: Mutex<Child>,
+    watched: Mutex<BTreeSet<u32>>,
 }
 
 impl Run {
@@ -85,13 +87,37 @@ impl Run {
         self.tell("release", 0);
     }
 
+    /// Writes a script that ends by pid all that runs now and removes the directory; for what is left running.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn write_end_script(&self) -> PathBuf {
+        let groups: Vec<String> = self
+            .watched
+            .lock()
+            .iter()
+            .map(|pid| format!("-{pid}"))
+            .collect();
+        let script = self.directory.join("end");
+        let text = format!(
+            "kill -s KILL -- {}\nsleep 1\nrm -rf -- '{}'\n",
+            groups.join(" "),
+            self.directory.display()
+        );
+        std::fs::write(&script, text).expect("the run's directory can be written");
+        script
+    }
+
     /// Has the process group `pid` killed when this process ends.
     pub(crate) fn watch(&self, pid: u32) {
+        self.watched.lock().insert(pid);
         self.tell("watch", pid);
     }
 
     /// Forgets a process group that is gone, since its number may come again.
     pub(crate) fn forget(&self, pid: u32) {
+        self.watched.lock().remove(&pid);
         self.tell("forget", pid);
     }
 
@@ -122,6 +148,7 @@ impl Run {
         Self {
             directory,
             guardian: Mutex::new(guardian),
+            watched: Mutex::default(),
         }
     }
 }

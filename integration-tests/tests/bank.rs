@@ -5,12 +5,15 @@ use std::time::{Duration, Instant};
 use integration_tests::{
     Kafka,
     bank::{Bank, BankOptions},
+    naive::NaiveCopy,
     topics::unique_name,
     wait_until,
 };
 
 const LOAD: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_secs(60);
+/// How long records flow before the naive copy is taken.
+const NAIVE_FLOW: Duration = Duration::from_secs(5);
 /// About three records each.
 const ORDERS_PER_SECOND: u64 = 2_000;
 const RECORDS_PER_SECOND_MIN: f64 = 5_000.0;
@@ -50,4 +53,28 @@ async fn money_is_conserved_by_one_instance_each() {
 #[tokio::test]
 async fn money_is_conserved_by_three_instances_each() {
     money_is_conserved(3, "cooperative-sticky").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_one_thing_after_another_does_not_conserve_money() {
+    let kafka = Kafka::shared().await;
+    let options = BankOptions {
+        prefix: unique_name("naive") + "-",
+        ..BankOptions::default()
+    };
+    let mut bank = Bank::start(&kafka.bootstrap(), options).await;
+    bank.start_load(ORDERS_PER_SECOND, LOAD);
+    tokio::time::sleep(NAIVE_FLOW).await;
+    let copy = tokio::task::block_in_place(|| NaiveCopy::take(&kafka.bootstrap(), &bank));
+    bank.stop_load().await;
+    bank.stop_instances();
+    copy.put_back().await;
+    bank.start_instances().await;
+    let count = bank.count_without_orders(SETTLE).await;
+    assert!(count.total_after != count.total_expected, "{count:?}");
+    assert!(
+        count.orphans + count.lost + count.duplicates > 0,
+        "{count:?}"
+    );
+    eprintln!("naive copy: {count:?}");
 }

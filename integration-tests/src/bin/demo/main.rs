@@ -1,0 +1,95 @@
+//! The demo: two banks in two languages behind sidecars on a real Kafka, a checkpoint under load, spoilt state, a rollback, a count.
+//!
+//! `./demo` prepares what this needs and runs it. Its last line on stdout is one line of JSON; it ends with success only when all is right.
+
+mod spoil;
+mod story;
+mod teller;
+mod verdict;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use integration_tests::Run;
+
+use crate::{story::Story, teller::Teller};
+
+/// What three records of load are: an order, and about two transfers that follow from it.
+const RECORDS_PER_ORDER: u64 = 3;
+
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "demo",
+    about = "Takes a checkpoint of two banks under load, spoils their state, rolls back, and counts the money"
+)]
+struct Options {
+    /// Leave everything running at the end
+    #[arg(long)]
+    keep: bool,
+    /// How the checkpoint is taken
+    #[arg(long, value_enum, default_value_t = Mode::Aligned)]
+    mode: Mode,
+    /// First show what a copy without a consistent cut does to the same banks
+    #[arg(long)]
+    naive: bool,
+    /// Instances of each bank
+    #[arg(long, default_value_t = 1)]
+    instances: usize,
+    /// Records a second through the banks' topics
+    #[arg(long, default_value_t = 6_000)]
+    rate: u64,
+    /// How bank B is captured: by its commits, or by the hook it offers
+    #[arg(long, value_enum, default_value_t = Capture::Commit)]
+    capture: Capture,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Aligned,
+    Unaligned,
+    Synchronous,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Capture {
+    Commit,
+    Hook,
+}
+
+impl Options {
+    fn orders_per_second(&self) -> u64 {
+        self.rate.div_ceil(RECORDS_PER_ORDER)
+    }
+}
+
+/// The load ends by itself after this long, whatever happens.
+const LOAD_TIME_MAX: Duration = Duration::from_secs(300);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let teller = Teller::new();
+    let keep = options.keep;
+    let mut story = Story::begin(options, teller).await;
+    let verdict = story.tell().await;
+    if keep {
+        story.leave_running();
+    } else {
+        // Killed by this, in order; the guardian does the same where this is never reached.
+        drop(story);
+    }
+    let right = verdict.is_right();
+    if !right {
+        Run::this().keep_logs();
+        teller.note(&format!(
+            "logs of this run are kept in {}",
+            Run::this().directory().display()
+        ));
+    }
+    teller.last_line(&verdict.to_string());
+    if right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

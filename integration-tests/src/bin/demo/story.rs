@@ -1,0 +1,351 @@
+//! The demo from beginning to end, one method a chapter.
+//!
+//! It uses what a user has: the programs, their flags, and the command line. What it says about money comes from the auditor alone.
+
+use std::time::{Duration, Instant};
+
+use integration_tests::{
+    Admin, AdminOptions, Bank, BankOptions, Kafka, KafkaOptions, Run,
+    bank::{BANKS, Behind, Count},
+    kafka::VERSION_DEFAULT,
+    naive::NaiveCopy,
+    wait_until,
+};
+use serde_json::Value;
+
+use crate::{
+    Capture, LOAD_TIME_MAX, Mode, Options,
+    spoil::spoil,
+    teller::{Teller, spaced},
+    verdict::Verdict,
+};
+
+const DEPLOYMENT: &str = "demo";
+/// How long records flow before anything is done to them.
+const FLOW_TIME: Duration = Duration::from_secs(4);
+/// How long the banks may take to be at work.
+const WORK_DEADLINE: Duration = Duration::from_secs(60);
+/// How long everything may take to settle after the load ended.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
+
+/// Everything the demo runs.
+pub struct Story {
+    options: Options,
+    teller: Teller,
+    kafka: Kafka,
+    naive: Option<Count>,
+    // Dropped in this order: the banks before what they stand on.
+    bank: Bank,
+    admin: Admin,
+}
+
+impl Story {
+    /// Starts everything; records flow when it returns.
+    pub async fn begin(options: Options, teller: Teller) -> Self {
+        teller.chapter("Two banks on a real Kafka");
+        let start = Instant::now();
+        let kafka = Kafka::start(KafkaOptions {
+            heap_mib: 768,
+            ..KafkaOptions::default()
+        })
+        .await;
+        let seconds = start.elapsed().as_secs_f32();
+        teller.say(
+            "Kafka",
+            &format!("Apache Kafka {VERSION_DEFAULT} on one node, ready in {seconds:.1} s"),
+        );
+        let naive = if options.naive {
+            Some(naive_copy(&options, teller, &kafka).await)
+        } else {
+            None
+        };
+        let mut arguments = AdminOptions::over(&kafka.bootstrap());
+        arguments
+            .environment
+            .push(("CUTLINE_DEPLOYMENT".into(), DEPLOYMENT.into()));
+        let admin = Admin::start(&arguments).await;
+        teller.say(
+            "admin API",
+            &format!("{}, checkpoints go to a directory", admin.url()),
+        );
+        let bank = start_banks(&options, teller, &kafka, &admin).await;
+        Self {
+            options,
+            teller,
+            kafka,
+            naive,
+            bank,
+            admin,
+        }
+    }
+
+    /// Tells the story and gives its end.
+    pub async fn tell(&mut self) -> Verdict {
+        let (records_per_second, checkpoint) = self.checkpoint().await;
+        let epoch = checkpoint["epoch"].to_string();
+        let pause_ms_max = self.pause(&epoch).await;
+        let status = word(&checkpoint["status"]);
+        if status != "COMPLETED" {
+            self.teller.bad("checkpoint", &checkpoint.to_string());
+            let count = self.bank.count(Duration::ZERO).await;
+            return Verdict {
+                checkpoint: status,
+                restore: "none".into(),
+                count,
+                pause_ms_max,
+                records_per_second,
+                naive: self.naive.clone(),
+            };
+        }
+        self.spoil().await;
+        let restore = self.roll_back(&epoch).await;
+        let count = self.settle().await;
+        Verdict {
+            checkpoint: status,
+            restore,
+            count,
+            pause_ms_max,
+            records_per_second,
+            naive: self.naive.clone(),
+        }
+    }
+
+    /// Leaves everything running and says how to end it.
+    pub fn leave_running(self) {
+        self.teller.chapter("Left running");
+        self.teller.say("Kafka", &self.kafka.bootstrap());
+        self.teller.say("admin API", &self.admin.url());
+        self.teller
+            .say("files", &Run::this().directory().display().to_string());
+        self.teller.say(
+            "to end it",
+            &format!("sh {}", Run::this().write_end_script().display()),
+        );
+        Run::this().leave_running();
+        // Not dropped: dropping ends the processes.
+        std::mem::forget(self);
+    }
+
+    async fn checkpoint(&mut self) -> (f64, Value) {
+        let mode = mode_word(self.options.mode);
+        self.teller.chapter("A checkpoint, while they work");
+        let (begin, before) = (Instant::now(), self.bank.appended());
+        tokio::time::sleep(FLOW_TIME / 2).await;
+        let answer = self
+            .cutline(&[
+                "checkpoint",
+                "create",
+                "--mode",
+                mode,
+                "--wait",
+                "-o",
+                "json",
+            ])
+            .await;
+        tokio::time::sleep(FLOW_TIME / 2).await;
+        let appended = self.bank.appended() - before;
+        let rate =
+            f64::from(i32::try_from(appended).unwrap_or(i32::MAX)) / begin.elapsed().as_secs_f64();
+        self.teller.say(
+            "load",
+            &format!("{rate:.0} records/s before, during and after"),
+        );
+        (rate, answer)
+    }
+
+    async fn pause(&self, epoch: &str) -> Option<f64> {
+        let (_, checkpoint) = self.admin.get(&format!("/v1/checkpoints/{epoch}")).await;
+        let processes = checkpoint["processes"].as_array()?;
+        let pauses = processes
+            .iter()
+            .filter_map(|process| process["pause_ms"].as_f64());
+        let longest = pauses.fold(None, |longest: Option<f64>, pause| {
+            Some(longest.map_or(pause, |longest| longest.max(pause)))
+        });
+        let bytes = processes
+            .iter()
+            .filter_map(|process| process["state_size"].as_u64())
+            .sum::<u64>();
+        let pause = longest.map_or_else(|| "?".into(), |pause| format!("{pause:.0}"));
+        self.teller.good(
+            "checkpoint",
+            &format!(
+                "{epoch} is {}: {bytes} bytes of state, longest pause {pause} ms",
+                word(&checkpoint["status"])
+            ),
+        );
+        longest
+    }
+
+    async fn spoil(&mut self) {
+        self.teller.chapter("Something goes wrong");
+        tokio::time::sleep(FLOW_TIME).await;
+        let directories = BANKS.map(|bank| self.bank.state(bank));
+        let files = tokio::task::spawn_blocking(move || spoil(&directories))
+            .await
+            .expect("the script ends well");
+        let count = self.bank.count(Duration::ZERO).await;
+        self.teller.say(
+            "a script",
+            &format!("sets every balance in {files} files of both banks to nonsense"),
+        );
+        self.teller.bad(
+            "money",
+            &format!(
+                "{} of {}",
+                spaced(count.total_after),
+                spaced(count.total_expected)
+            ),
+        );
+    }
+
+    async fn roll_back(&mut self, epoch: &str) -> String {
+        self.teller.chapter("Back to the checkpoint, in place");
+        let plan = self.admin.cutline(&["restore", "plan", epoch]).await;
+        self.teller.quote(&String::from_utf8_lossy(&plan.stdout));
+        let (begin, before) = (Instant::now(), self.bank.appended());
+        let restore = self
+            .cutline(&["restore", "create", epoch, "--wait", "-o", "json"])
+            .await;
+        let status = word(&restore["status"]);
+        let (seconds, appended) = (begin.elapsed().as_secs_f64(), self.bank.appended() - before);
+        let text = format!(
+            "{status} in {seconds:.1} s; {} records arrived meanwhile",
+            spaced(appended)
+        );
+        if status == "COMPLETED" {
+            self.teller.good("restore", &text)
+        } else {
+            self.teller.bad("restore", &format!("{text}: {restore}"))
+        }
+        tokio::time::sleep(FLOW_TIME).await;
+        status
+    }
+
+    async fn settle(&mut self) -> Count {
+        self.teller.chapter("The count");
+        self.bank.stop_load().await;
+        let count = self.bank.count(SETTLE_DEADLINE).await;
+        tell_count(self.teller, &count);
+        count
+    }
+
+    async fn cutline(&self, arguments: &[&str]) -> Value {
+        self.teller.say("$ cutline", &arguments.join(" "));
+        let output = self.admin.cutline(arguments).await;
+        if !output.status.success() {
+            self.teller.bad(
+                "cutline",
+                &format!(
+                    "{}: {}",
+                    output.status,
+                    String::from_utf8_lossy(&output.stderr).trim()
+                ),
+            );
+        }
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+}
+
+async fn start_banks(options: &Options, teller: Teller, kafka: &Kafka, admin: &Admin) -> Bank {
+    let behind = Behind {
+        admin: admin.url(),
+        deployment: DEPLOYMENT.into(),
+        arguments: Vec::new(),
+    };
+    let hook = options.capture == Capture::Hook;
+    let bank = BankOptions {
+        instances: options.instances,
+        behind: Some(behind),
+        hook,
+        ..BankOptions::default()
+    };
+    let mut bank = Bank::start(&kafka.bootstrap(), bank).await;
+    bank.start_load(options.orders_per_second(), LOAD_TIME_MAX);
+    at_work(&bank).await;
+    let sidecars = 2 * options.instances;
+    teller.say("banks", &format!("A in Rust and B in Python send each other money, {sidecars} sidecars between them and Kafka"));
+    bank
+}
+
+/// Waits until the banks have taken up their partitions and pass records on.
+async fn at_work(bank: &Bank) {
+    wait_until(WORK_DEADLINE, "both banks to be at work", || async move {
+        BANKS
+            .iter()
+            .all(|name| std::fs::read_dir(bank.state(name)).is_ok_and(|files| files.count() > 0))
+    })
+    .await;
+    tokio::time::sleep(FLOW_TIME).await;
+}
+
+async fn naive_copy(options: &Options, teller: Teller, kafka: &Kafka) -> Count {
+    teller.chapter(
+        "First, the naive copy: offsets, topics and state, one after another, while they work",
+    );
+    let unprotected = BankOptions {
+        prefix: "naive-".into(),
+        instances: options.instances,
+        ..BankOptions::default()
+    };
+    let mut bank = Bank::start(&kafka.bootstrap(), unprotected).await;
+    bank.start_load(options.orders_per_second(), LOAD_TIME_MAX);
+    at_work(&bank).await;
+    let copy = tokio::task::block_in_place(|| NaiveCopy::take(&kafka.bootstrap(), &bank));
+    bank.stop_load().await;
+    bank.stop_instances();
+    copy.put_back().await;
+    bank.start_instances().await;
+    let count = bank.count_without_orders(SETTLE_DEADLINE).await;
+    bank.stop_instances();
+    tell_count(teller, &count);
+    count
+}
+
+fn tell_count(teller: Teller, count: &Count) {
+    let say = |right: bool, label: &str, text: &str| {
+        if right {
+            teller.good(label, text)
+        } else {
+            teller.bad(label, text)
+        }
+    };
+    say(
+        count.total_after == count.total_expected,
+        "money",
+        &format!(
+            "{} of {}",
+            spaced(count.total_after),
+            spaced(count.total_expected)
+        ),
+    );
+    for (label, number) in [
+        ("orphans", count.orphans),
+        ("lost", count.lost),
+        ("duplicates", count.duplicates),
+    ] {
+        say(
+            number == 0,
+            label,
+            &spaced(i64::try_from(number).unwrap_or(i64::MAX)),
+        );
+    }
+    if !count.settled {
+        teller.bad("settled", "no: records still move");
+    }
+}
+
+fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Aligned => "aligned",
+        Mode::Unaligned => "unaligned",
+        Mode::Synchronous => "synchronous",
+    }
+}
+
+/// A status word, or why there is none.
+fn word(status: &Value) -> String {
+    status
+        .as_str()
+        .map_or_else(|| "UNKNOWN".into(), str::to_owned)
+}
