@@ -4,13 +4,17 @@
 //! offset is handed in and compared. A partition stands here once for all connections that read it, because "finished"
 //! is asked of the highest offset delivered on any of them (1-protocol §4.4).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use cutline_model::{MarkerId, Offset, RangeSet, TopicPartition};
 
 use crate::{
     batch::{Batch, Control, Delivery, Verdict},
     mask::Masks,
+    moment::Moment,
 };
 
 /// One connection of the application, unique within a sidecar's run.
@@ -25,10 +29,21 @@ struct Delivered {
     certain: bool,
 }
 
+/// How long a connection that asked for a partition counts as reading it without asking again: longer than any client
+/// waits between two fetches, shorter than anyone waits for a checkpoint to notice that a partition has moved.
+const READER_LIVES: Duration = Duration::from_secs(10);
+
+/// One connection that reads a partition.
+#[derive(Clone, Copy, Debug)]
+struct Reader {
+    /// The next offset it still wants.
+    position: Offset,
+    asked_at: Moment,
+}
+
 #[derive(Debug)]
 struct Input {
-    /// The next offset each connection still wants.
-    readers: BTreeMap<ConnId, Offset>,
+    readers: BTreeMap<ConnId, Reader>,
     first_fetch: Offset,
     delivered: Option<Delivered>,
     /// Where the delivered prefix of the log ends, control batches included.
@@ -58,6 +73,26 @@ impl Input {
     fn goal(&self) -> Offset {
         self.delivered
             .map_or(self.first_fetch, |delivered| delivered.last.next())
+    }
+
+    fn note_reader(&mut self, now: Moment, conn: ConnId, position: Offset) {
+        self.readers.insert(
+            conn,
+            Reader {
+                position,
+                asked_at: now,
+            },
+        );
+        // A partition that moved to another connection leaves its former reader behind, where the client names only
+        // what it wants and never what it no longer wants. The last reader always stays.
+        self.readers
+            .retain(|id, reader| *id == conn || now.since(reader.asked_at) < READER_LIVES);
+    }
+
+    fn note_reached(&mut self, conn: ConnId, end: Offset) {
+        if let Some(reader) = self.readers.get_mut(&conn) {
+            reader.position = reader.position.max(end);
+        }
     }
 
     fn position(&self, committed: Offset) -> Offset {
@@ -101,7 +136,13 @@ pub struct Inputs {
 
 impl Inputs {
     /// The application's connection `conn` wants `partition` from `offset` on. Answers whether it may be fetched.
-    pub fn may_fetch(&mut self, conn: ConnId, partition: &TopicPartition, offset: Offset) -> bool {
+    pub fn may_fetch(
+        &mut self,
+        now: Moment,
+        conn: ConnId,
+        partition: &TopicPartition,
+        offset: Offset,
+    ) -> bool {
         if !self.partitions.contains_key(partition) {
             self.partitions
                 .insert(partition.clone(), Input::new(offset));
@@ -110,7 +151,7 @@ impl Inputs {
             .partitions
             .get_mut(partition)
             .expect("inserted above when absent");
-        input.readers.insert(conn, offset);
+        input.note_reader(now, conn, offset);
         if input.delivered.is_none() {
             input.first_fetch = input.first_fetch.max(offset);
         }
@@ -174,7 +215,7 @@ impl Inputs {
                     input.hold = Some(batch.base);
                     input.at_marker = true;
                     input.end = input.end.max(batch.base);
-                    input.readers.insert(conn, batch.base);
+                    input.note_reached(conn, batch.base);
                 }
                 break;
             }
@@ -241,11 +282,14 @@ impl Inputs {
         by_epoch + self.bounds.len()
     }
 
-    /// Partitions some live connection reads.
-    pub fn read_now(&self) -> impl Iterator<Item = &TopicPartition> {
+    /// Partitions some live connection asked for lately.
+    pub fn read_now(&self, now: Moment) -> impl Iterator<Item = &TopicPartition> {
         self.partitions
             .iter()
-            .filter(|(_, input)| !input.readers.is_empty())
+            .filter(move |(_, input)| {
+                let lately = |reader: &Reader| now.since(reader.asked_at) < READER_LIVES;
+                input.readers.values().any(lately)
+            })
             .map(|(partition, _)| partition)
     }
 
@@ -278,7 +322,7 @@ impl Inputs {
             };
         };
         let goal = input.goal();
-        if input.readers.values().any(|&position| position < goal) {
+        if input.readers.values().any(|reader| reader.position < goal) {
             return Finished::NotYet(
                 "a reader is behind what was delivered before (a backward seek, or a slower group)",
             );
@@ -354,8 +398,7 @@ fn note_delivered(
 ) {
     let end = batch.last.next();
     input.end = input.end.max(end);
-    let reader = input.readers.entry(conn).or_insert(end);
-    *reader = (*reader).max(end);
+    input.note_reached(conn, end);
     if batch.control.is_some() || verdict == Verdict::Mask {
         return;
     }

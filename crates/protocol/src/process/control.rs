@@ -155,7 +155,7 @@ impl Process {
             Ok((main, spare)) => {
                 attempt.main = Some(main);
                 attempt.spare = Some(spare);
-                self.prepared();
+                self.prepared(now);
             }
             Err(reason) => self.decline(now, format!("no marker pair: {reason}")),
         }
@@ -190,13 +190,13 @@ impl Process {
         self.attempt = Some(Attempt::new(now, epoch, mode, purpose, limits));
         self.outputs.keep_ranges();
         if mode == Mode::Synchronous || purpose == Purpose::Stop {
-            self.prepared();
+            self.prepared(now);
         } else {
             self.queue.push_back(ProcessOutput::TakePairs);
         }
     }
 
-    fn prepared(&mut self) {
+    fn prepared(&mut self, now: Moment) {
         let groups = self.group_members();
         let outputs = self.outputs.known_topics().iter().cloned().collect();
         let config = &self.config;
@@ -206,7 +206,7 @@ impl Process {
         attempt.phase = Phase::Prepared;
         let loose = self
             .inputs
-            .read_now()
+            .read_now(now)
             .filter(|p| !config.rebuildable.contains(&p.topic))
             .cloned()
             .collect();

@@ -284,8 +284,14 @@ impl Process {
     // ---- the data path: asked by the proxy under a short lock ----
 
     /// The application wants `partition` from `offset` on over `conn`: may it be fetched now?
-    pub fn may_fetch(&mut self, conn: ConnId, partition: &TopicPartition, offset: Offset) -> bool {
-        self.inputs.may_fetch(conn, partition, offset)
+    pub fn may_fetch(
+        &mut self,
+        now: Moment,
+        conn: ConnId,
+        partition: &TopicPartition,
+        offset: Offset,
+    ) -> bool {
+        self.inputs.may_fetch(now, conn, partition, offset)
     }
 
     /// These batches of `partition` came back: which of them reach the application? `sees_aborted` is true unless a

@@ -209,7 +209,12 @@ impl Process {
                     .expect("a drain belongs to an attempt");
                 for (partition, from, to, committed_only) in looks {
                     if attempt.looks_open.insert(partition.clone()) {
-                        self.queue.push_back(ProcessOutput::LookAside { partition, from, to, committed_only });
+                        self.queue.push_back(ProcessOutput::LookAside {
+                            partition,
+                            from,
+                            to,
+                            committed_only,
+                        });
                     }
                 }
             }
@@ -253,7 +258,11 @@ impl Process {
                 Finished::Unknown(why) => {
                     return Drained::Never(format!("{group} on {partition}: {why}"));
                 }
-                Finished::LookAside { from, to, committed_only } => match attempt.looked.get(partition) {
+                Finished::LookAside {
+                    from,
+                    to,
+                    committed_only,
+                } => match attempt.looked.get(partition) {
                     Some(&(f, t, false)) if f <= from && t >= to => {
                         positions
                             .insert(key, Some(self.inputs.position_after_look(partition, from)));
