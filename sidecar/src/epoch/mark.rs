@@ -1,0 +1,118 @@
+//! This sidecar's two marker writers, and where their marks came to stand.
+//!
+//! A mark is reported as written only after the writer settled: EndTxn answers before the markers are in the log, and only
+//! the next successful InitProducerId tells that they are (1-protocol §3). What to mark is the core's word.
+
+use std::collections::BTreeMap;
+
+use cutline_model::{MarkerId, Offset, PartitionOffset, TopicPartition};
+use cutline_protocol::MarkPair;
+use cutline_wire::{
+    client::{Client, Spot},
+    marker::{MarkerError, MarkerWriter, locate},
+};
+use tokio::sync::Mutex;
+
+/// What was written under one pair.
+#[derive(Default)]
+struct Written {
+    pair: Option<MarkerId>,
+    /// The ends just before the marks: where to start looking for them.
+    before: BTreeMap<TopicPartition, Offset>,
+}
+
+struct Slot {
+    writer: MarkerWriter,
+    written: Written,
+}
+
+/// The main and the spare pair of one sidecar.
+pub struct Markers {
+    client: Client,
+    main: Mutex<Slot>,
+    spare: Mutex<Slot>,
+}
+
+impl Markers {
+    /// Writers under transactional ids derived from `name`, which must be unique to this sidecar.
+    #[must_use]
+    pub fn new(client: Client, name: &str) -> Self {
+        let slot = |suffix: &str| {
+            let writer = MarkerWriter::new(client.clone(), format!("{name}.{suffix}"));
+            Mutex::new(Slot {
+                writer,
+                written: Written::default(),
+            })
+        };
+        let (main, spare) = (slot("main"), slot("spare"));
+        Self {
+            client,
+            main,
+            spare,
+        }
+    }
+
+    /// Two fresh pairs; whatever an earlier run left open is aborted.
+    ///
+    /// # Errors
+    /// When the broker does not hand them out.
+    pub async fn take_pairs(&self) -> Result<(MarkerId, MarkerId), MarkerError> {
+        let (mut main, mut spare) = tokio::join!(self.main.lock(), self.spare.lock());
+        tokio::try_join!(main.writer.init(), spare.writer.init())
+    }
+
+    /// Marks `partitions` and returns when the markers are in the log.
+    ///
+    /// # Errors
+    /// When they could not be written; some of them may be in the log all the same.
+    pub async fn mark(
+        &self,
+        pair: MarkPair,
+        partitions: &[TopicPartition],
+    ) -> Result<(), MarkerError> {
+        let mut slot = self.slot(pair).lock().await;
+        let ends = self.client.list_offsets(partitions, Spot::End).await?;
+        let before = ends
+            .into_iter()
+            .map(|(partition, end)| (partition, end.offset))
+            .collect();
+        let pair = slot.writer.write(partitions).await?;
+        slot.written = Written {
+            pair: Some(pair),
+            before,
+        };
+        slot.writer.settle().await?;
+        Ok(())
+    }
+
+    /// Where the last marks under `pair` are.
+    ///
+    /// # Errors
+    /// When one of them is not found.
+    pub async fn locate(
+        &self,
+        pair: MarkPair,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<PartitionOffset>, MarkerError> {
+        let slot = self.slot(pair).lock().await;
+        let marker = slot.written.pair.ok_or(MarkerError::NotReady)?;
+        let from = partitions.iter().map(|p| {
+            (
+                p.clone(),
+                slot.written.before.get(p).copied().unwrap_or_default(),
+            )
+        });
+        let found = locate(&self.client, marker, &from.collect()).await?;
+        Ok(found
+            .into_iter()
+            .map(|(partition, offset)| PartitionOffset { partition, offset })
+            .collect())
+    }
+
+    fn slot(&self, pair: MarkPair) -> &Mutex<Slot> {
+        match pair {
+            MarkPair::Main => &self.main,
+            MarkPair::Spare => &self.spare,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The loop that carries out what the process core asks for.
+//!
+//! One turn: wait for one thing (a message, an answer, time, work left by the proxy), feed it to the core, drain the core's
+//! queue to its end. Whatever takes time is started as a task of its own and comes back as an answer, so that heartbeats
+//! of the core, above all its watchdog, never wait for a broker, a hook or the store.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
+
+use cutline_client::link::Uplink;
+use cutline_control::{ControlTopic, Record};
+use cutline_model::{
+    Epoch, FromSidecar, GroupId, InputPartition, MarkerId, Offset, PartRef, PartitionOffset,
+    ServiceName, ToSidecar, TopicName, TopicPartition,
+};
+use cutline_protocol::{Committed, ConnId, MarkPair, Moment, Process, ProcessOutput};
+use cutline_state::Hook;
+use cutline_wire::client::Client;
+use tokio::sync::mpsc;
+
+use super::{DataPlane, Markers, StateKeeper, look};
+use crate::proxy::Decide;
+
+/// Answers on their way to the loop; each is one thing the core asked for, and it asks for few at a time.
+const ANSWERS_MAX: usize = 256;
+/// How long the loop sleeps when no timer is set.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Something that was asked for has come back.
+enum Answer {
+    Pairs(Result<(MarkerId, MarkerId), String>),
+    Committed(u64, Result<Committed, String>),
+    Looked(TopicPartition, Offset, Offset, Result<bool, String>),
+    Proved(Vec<ConnId>),
+    Paused(Result<BTreeMap<TopicPartition, Offset>, String>),
+    Resumed(Result<bool, String>),
+    Recorded(Epoch, Result<(), String>),
+    Stored(Epoch, Result<Option<PartRef>, String>),
+    Marked(MarkPair, Result<(), String>),
+    Located(MarkPair, Result<Vec<PartitionOffset>, String>),
+    Registered(Vec<TopicName>),
+}
+
+/// What the shell works with.
+pub struct ShellParts {
+    /// The core, shared with the proxy.
+    pub core: Arc<Decide>,
+    /// The service, as the control topic names it.
+    pub service: ServiceName,
+    /// The raw Kafka client.
+    pub client: Client,
+    /// The control topic.
+    pub control: Arc<ControlTopic>,
+    /// The proxy.
+    pub plane: Arc<dyn DataPlane>,
+    /// The state.
+    pub states: Arc<StateKeeper>,
+    /// The hook, when the application has one.
+    pub hook: Option<Arc<Hook>>,
+    /// The marker writers.
+    pub markers: Arc<Markers>,
+    /// Where messages to the coordinator go.
+    pub uplink: mpsc::Sender<Uplink>,
+}
+
+/// The shell of one sidecar's core.
+pub struct Shell {
+    parts: ShellParts,
+    answers: mpsc::Sender<Answer>,
+    inbox: mpsc::Receiver<Answer>,
+}
+
+impl Shell {
+    /// A shell around `parts`.
+    #[must_use]
+    pub fn new(parts: ShellParts) -> Self {
+        let (answers, inbox) = mpsc::channel(ANSWERS_MAX);
+        Self {
+            parts,
+            answers,
+            inbox,
+        }
+    }
+
+    /// Runs until `messages` closes. `None` among them: the connection to the coordinator was lost.
+    pub async fn run(mut self, mut messages: mpsc::Receiver<Option<ToSidecar>>) {
+        let core = Arc::clone(&self.parts.core);
+        loop {
+            tokio::select! {
+                () = core.wait(IDLE) => {
+                    core.with(|process, now| process.handle_timeout(now));
+                }
+                message = messages.recv() => match message {
+                    Some(Some(message)) => {
+                        core.with(|process, now| process.handle_message(now, message));
+                    }
+                    Some(None) => {
+                        core.with(|process, now| process.handle_coordinator_lost(now));
+                    }
+                    None => return,
+                },
+                Some(answer) = self.inbox.recv() => self.feed(answer),
+            }
+            while let Some(output) = core.poll_output() {
+                self.carry_out(output);
+            }
+        }
+    }
+
+    fn feed(&self, answer: Answer) {
+        self.parts.core.with(|process, now| match answer {
+            Answer::Pairs(pairs) => process.handle_pairs(now, pairs),
+            Answer::Committed(read, committed) => process.handle_committed(now, read, committed),
+            Answer::Looked(partition, from, to, seen) => {
+                process.handle_looked(now, &partition, from, to, seen)
+            }
+            Answer::Proved(conns) => process.handle_proved(now, &conns),
+            Answer::Paused(positions) => process.handle_paused(now, positions),
+            Answer::Resumed(held) => process.handle_resumed(now, held),
+            Answer::Recorded(epoch, done) => self.recorded(process, now, epoch, done),
+            Answer::Stored(epoch, part) if process.epoch() == Some(epoch) => {
+                process.handle_stored(now, part)
+            }
+            Answer::Stored(..) => {}
+            Answer::Marked(pair, done) => process.handle_marked(now, pair, done),
+            Answer::Located(pair, found) => process.handle_located(now, pair, found),
+            Answer::Registered(topics) => process.handle_registered(topics),
+        });
+    }
+
+    /// The state is fixed: the copy starts at once, beside everything else.
+    fn recorded(&self, process: &mut Process, now: Moment, epoch: Epoch, done: Result<(), String>) {
+        if process.epoch() != Some(epoch) {
+            return;
+        }
+        let fixed = done.is_ok();
+        process.handle_recorded(now, done);
+        if fixed {
+            let states = Arc::clone(&self.parts.states);
+            self.start(async move {
+                let stored = states
+                    .store(epoch)
+                    .await
+                    .map(Some)
+                    .map_err(|error| error.to_string());
+                Answer::Stored(epoch, stored)
+            });
+        }
+    }
+
+    fn start(&self, task: impl Future<Output = Answer> + Send + 'static) {
+        let answers = self.answers.clone();
+        tokio::spawn(async move {
+            // The loop is gone when the sidecar ends; then nobody needs the answer.
+            let _gone = answers.send(task.await).await;
+        });
+    }
+
+    fn carry_out(&self, output: ProcessOutput) {
+        match output {
+            ProcessOutput::Send(message) => self.send(message),
+            // Whoever waits for these was woken where the core was asked.
+            ProcessOutput::HoldsChanged | ProcessOutput::GateChanged => {}
+            ProcessOutput::TakePairs => {
+                let markers = Arc::clone(&self.parts.markers);
+                self.start(async move {
+                    Answer::Pairs(markers.take_pairs().await.map_err(|e| e.to_string()))
+                });
+            }
+            ProcessOutput::Mark { pair, partitions } => {
+                let markers = Arc::clone(&self.parts.markers);
+                self.start(async move {
+                    Answer::Marked(
+                        pair,
+                        markers
+                            .mark(pair, &partitions)
+                            .await
+                            .map_err(|e| e.to_string()),
+                    )
+                });
+            }
+            ProcessOutput::Locate { pair, partitions } => {
+                let markers = Arc::clone(&self.parts.markers);
+                self.start(async move {
+                    Answer::Located(
+                        pair,
+                        markers
+                            .locate(pair, &partitions)
+                            .await
+                            .map_err(|e| e.to_string()),
+                    )
+                });
+            }
+            ProcessOutput::ReadCommitted { read, inputs } => {
+                let client = self.parts.client.clone();
+                self.start(async move {
+                    Answer::Committed(read, read_committed(&client, &inputs).await)
+                });
+            }
+            ProcessOutput::LookAside {
+                partition,
+                from,
+                to,
+                committed_only,
+            } => {
+                self.look(partition, from, to, committed_only);
+            }
+            ProcessOutput::ProveUnacked(conns) => {
+                let plane = Arc::clone(&self.parts.plane);
+                self.start(async move {
+                    plane.prove(&conns).await;
+                    Answer::Proved(conns)
+                });
+            }
+            ProcessOutput::PauseHook => self.call_hook(pause, Answer::Paused),
+            ProcessOutput::ResumeHook => self.call_hook(resume, Answer::Resumed),
+            ProcessOutput::Record => self.record(),
+            ProcessOutput::Discard => {
+                let states = Arc::clone(&self.parts.states);
+                tokio::spawn(async move { states.discard().await });
+            }
+            ProcessOutput::RegisterTopics(topics) => self.register(topics),
+        }
+    }
+
+    fn send(&self, message: FromSidecar) {
+        if let FromSidecar::Declined { epoch, reason } = &message {
+            tracing::warn!(%epoch, reason, "declined");
+        }
+        if self
+            .parts
+            .uplink
+            .try_send(Uplink::Epoch { message })
+            .is_err()
+        {
+            // A full or closed uplink is a lost coordinator: the epoch fails there by its deadline, and here at once.
+            self.parts
+                .core
+                .with(|process, now| process.handle_coordinator_lost(now));
+        }
+    }
+
+    fn look(&self, partition: TopicPartition, from: Offset, to: Offset, committed_only: bool) {
+        let client = self.parts.client.clone();
+        let masked = self
+            .parts
+            .core
+            .with(|process, _| process.masks().of(&partition).cloned());
+        let masked = masked.flatten().unwrap_or_default();
+        self.start(async move {
+            let seen =
+                look::is_visible(&client, &partition, (from, to), committed_only, &masked).await;
+            Answer::Looked(partition, from, to, seen.map_err(|error| error.to_string()))
+        });
+    }
+
+    fn call_hook<T, F>(
+        &self,
+        call: impl FnOnce(Arc<Hook>) -> F,
+        answer: fn(Result<T, String>) -> Answer,
+    ) where
+        T: Send + 'static,
+        F: Future<Output = Result<T, String>> + Send + 'static,
+    {
+        match self.parts.hook.clone() {
+            Some(hook) => {
+                let calling = call(hook);
+                self.start(async move { answer(calling.await) });
+            }
+            None => self.start(async move { answer(Err("no hook is configured".to_owned())) }),
+        }
+    }
+
+    fn record(&self) {
+        let Some(epoch) = self.parts.core.with(|process, _| process.epoch()).flatten() else {
+            return;
+        };
+        let states = Arc::clone(&self.parts.states);
+        self.start(async move {
+            Answer::Recorded(
+                epoch,
+                states.fix(epoch).await.map_err(|error| error.to_string()),
+            )
+        });
+    }
+
+    /// A topic is in the control topic before anything is produced to it. Until then its Produces wait, so this is
+    /// repeated for as long as the sidecar runs.
+    fn register(&self, topics: Vec<TopicName>) {
+        let (control, service) = (Arc::clone(&self.parts.control), self.parts.service.clone());
+        self.start(async move {
+            for topic in &topics {
+                let record = Record::Output { service: service.clone(), topic: topic.clone() };
+                while let Err(error) = control.append(&record).await {
+                    tracing::warn!(%error, %topic, "topic not registered yet; what is produced to it waits");
+                }
+            }
+            Answer::Registered(topics)
+        });
+    }
+}
+
+async fn pause(hook: Arc<Hook>) -> Result<BTreeMap<TopicPartition, Offset>, String> {
+    let positions = hook.pause().await.map_err(|error| error.to_string())?;
+    Ok(positions
+        .into_iter()
+        .map(|position| (position.partition, position.offset))
+        .collect())
+}
+
+async fn resume(hook: Arc<Hook>) -> Result<bool, String> {
+    hook.resume().await.map_err(|error| error.to_string())
+}
+
+/// Stable committed offsets of every input, all groups at once.
+async fn read_committed(client: &Client, inputs: &[InputPartition]) -> Result<Committed, String> {
+    let mut by_group: BTreeMap<&GroupId, Vec<TopicPartition>> = BTreeMap::new();
+    for input in inputs {
+        by_group
+            .entry(&input.group)
+            .or_default()
+            .push(input.partition.clone());
+    }
+    let reads = by_group.into_iter().map(|(group, partitions)| async move {
+        let committed = client
+            .committed_on(group, &partitions, true)
+            .await
+            .map_err(|error| error.to_string())?;
+        let offsets = partitions.into_iter().map(|partition| {
+            let offset = committed.get(&partition).copied();
+            ((group.clone(), partition), offset)
+        });
+        Ok::<_, String>(offsets.collect::<Vec<_>>())
+    });
+    let answers = futures_util::future::try_join_all(reads).await?;
+    Ok(answers.into_iter().flatten().collect())
+}

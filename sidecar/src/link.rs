@@ -1,0 +1,166 @@
+//! The sidecar's end of its one WebSocket to the admin API.
+//!
+//! It dials, says hello, and passes frames both ways; when the connection breaks it says so once and dials again for as
+//! long as the sidecar runs. Applications do not depend on it: what must hold without the admin API is in the control
+//! topic.
+
+use std::time::Duration;
+
+use cutline_client::link::{Downlink, LINK_FRAME_BYTES_MAX, STATUS_PERIOD_MS, Uplink};
+use cutline_model::Offset;
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    tungstenite::{Message, protocol::WebSocketConfig},
+};
+
+/// The pause before the first new attempt; it doubles up to [`REDIAL_MAX`].
+const REDIAL_MIN: Duration = Duration::from_millis(50);
+const REDIAL_MAX: Duration = Duration::from_secs(1);
+/// How long dialling may take.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the link tells the sidecar.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// Welcomed; state goes to this store.
+    Connected {
+        /// As `--store` would say it.
+        store: String,
+    },
+    /// A message.
+    Message(Downlink),
+    /// The connection broke, or the admin API refused it.
+    Lost,
+}
+
+/// What the link needs.
+pub struct Link {
+    /// The admin API's base URL, `http://…`.
+    pub admin: String,
+    /// The first frame of every connection.
+    pub hello: Uplink,
+    /// Frames to send; those of an epoch are worthless after a break and are dropped then.
+    pub outbox: mpsc::Receiver<Uplink>,
+    /// What is applied of the control topic; said again after every break.
+    pub applied: watch::Receiver<Option<Offset>>,
+    /// How the sidecar is, asked every [`STATUS_PERIOD_MS`].
+    pub status: Box<dyn Fn() -> Uplink + Send + Sync>,
+    /// Where events go.
+    pub events: mpsc::Sender<LinkEvent>,
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("{0}")]
+    Socket(#[from] tokio_tungstenite::tungstenite::Error),
+    #[error("not a message of this version: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the admin API did not answer within {DIAL_TIMEOUT:?}")]
+    Silent,
+    #[error("the admin API refused this sidecar: {0}")]
+    Refused(String),
+    #[error("the admin API closed the connection")]
+    Closed,
+    #[error("the sidecar ends")]
+    Ending,
+}
+
+impl Link {
+    /// Runs until the sidecar ends.
+    pub async fn run(mut self) {
+        let mut pause = REDIAL_MIN;
+        let mut said = String::new();
+        loop {
+            let mut welcomed = false;
+            let error = match self.converse(&mut welcomed).await {
+                Ok(()) | Err(LinkError::Ending) => return,
+                Err(error) => error.to_string(),
+            };
+            if welcomed {
+                pause = REDIAL_MIN;
+                if self.events.send(LinkEvent::Lost).await.is_err() {
+                    return;
+                }
+            }
+            if said != error {
+                tracing::warn!(
+                    admin = self.admin,
+                    error,
+                    "no connection to the admin API; trying again"
+                );
+                said = error;
+            }
+            while self.outbox.try_recv().is_ok() {}
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(REDIAL_MAX);
+        }
+    }
+
+    async fn converse(&mut self, welcomed: &mut bool) -> Result<(), LinkError> {
+        let mut socket = self.dial().await?;
+        send(&mut socket, &self.hello).await?;
+        let mut status = tokio::time::interval(Duration::from_millis(STATUS_PERIOD_MS));
+        self.applied.mark_changed();
+        loop {
+            tokio::select! {
+                frame = socket.next() => {
+                    let Some(frame) = frame else { return Err(LinkError::Closed) };
+                    self.received(frame?, welcomed).await?;
+                }
+                message = self.outbox.recv() => match message {
+                    Some(message) => send(&mut socket, &message).await?,
+                    None => return Ok(()),
+                },
+                Ok(()) = self.applied.changed(), if *welcomed => {
+                    let applied = *self.applied.borrow_and_update();
+                    if let Some(offset) = applied {
+                        send(&mut socket, &Uplink::Applied { offset }).await?;
+                    }
+                }
+                _ = status.tick(), if *welcomed => send(&mut socket, &(self.status)()).await?,
+            }
+        }
+    }
+
+    async fn dial(&self) -> Result<Socket, LinkError> {
+        let base = self.admin.trim_end_matches('/').replacen("http", "ws", 1);
+        let config = WebSocketConfig::default()
+            .max_frame_size(Some(LINK_FRAME_BYTES_MAX))
+            .max_message_size(Some(LINK_FRAME_BYTES_MAX));
+        let url = format!("{base}/v1/sidecars/connect");
+        let dialled = tokio::time::timeout(
+            DIAL_TIMEOUT,
+            connect_async_with_config(url, Some(config), true),
+        )
+        .await;
+        let (socket, _) = dialled.map_err(|_| LinkError::Silent)??;
+        Ok(socket)
+    }
+
+    async fn received(&self, frame: Message, welcomed: &mut bool) -> Result<(), LinkError> {
+        let text = match frame {
+            Message::Text(text) => text,
+            Message::Close(_) => return Err(LinkError::Closed),
+            _ => return Ok(()),
+        };
+        let event = match serde_json::from_str(&text)? {
+            Downlink::Refused { reason } => return Err(LinkError::Refused(reason)),
+            Downlink::Welcome { store, .. } => {
+                *welcomed = true;
+                LinkEvent::Connected { store }
+            }
+            message => LinkEvent::Message(message),
+        };
+        self.events.send(event).await.map_err(|_| LinkError::Ending)
+    }
+}
+
+async fn send(socket: &mut Socket, message: &Uplink) -> Result<(), LinkError> {
+    let text = serde_json::to_string(message)?;
+    Ok(socket.send(Message::text(text)).await?)
+}
