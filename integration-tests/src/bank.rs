@@ -48,6 +48,8 @@ pub struct BankOptions {
     pub hook: bool,
     /// Whether the hook carries bank B's state too, instead of the directory being copied.
     pub hook_carries_state: bool,
+    /// After how many seconds a pause by the hook ends by itself.
+    pub lease_seconds: u32,
     /// How groups assign: `range`, `cooperative-sticky`, or `consumer` for KIP-848.
     pub assignor: String,
 }
@@ -61,6 +63,7 @@ impl Default for BankOptions {
             behind: None,
             hook: false,
             hook_carries_state: false,
+            lease_seconds: 10,
             assignor: "range".into(),
         }
     }
@@ -104,6 +107,8 @@ pub struct Instance {
     pub app: Process,
     /// Its sidecar.
     pub sidecar: Option<Sidecar>,
+    /// The URL of its hook, where it offers one.
+    pub hook: Option<String>,
 }
 
 /// Both banks and their load.
@@ -284,17 +289,22 @@ impl Bank {
 
     async fn start_instance(&self, bank: &'static str, number: usize) -> Instance {
         let hook = (self.options.hook && bank == "b").then(free_port);
+        let url = hook.map(|port| format!("http://127.0.0.1:{port}"));
         let sidecar = match &self.options.behind {
-            Some(behind) => {
-                Some(Sidecar::start(&self.sidecar_options(behind, bank, number, hook)).await)
-            }
+            Some(behind) => Some(
+                Sidecar::start(&self.sidecar_options(behind, bank, number, url.as_deref())).await,
+            ),
             None => None,
         };
-        let bootstrap = sidecar
-            .as_ref()
-            .map_or_else(|| self.kafka.clone(), Sidecar::bootstrap);
+        let direct = || self.kafka.clone();
+        let bootstrap = sidecar.as_ref().map_or_else(direct, Sidecar::bootstrap);
         let app = Process::start(self.app(bank, number, &bootstrap, hook));
-        Instance { bank, app, sidecar }
+        Instance {
+            bank,
+            app,
+            sidecar,
+            hook: url,
+        }
     }
 
     fn sidecar_options(
@@ -302,7 +312,7 @@ impl Bank {
         behind: &Behind,
         bank: &str,
         number: usize,
-        hook: Option<u16>,
+        hook: Option<&str>,
     ) -> SidecarOptions {
         let directory = format!("dir:{}?scope=service", self.state(bank).display());
         let state = if hook.is_some() && self.options.hook_carries_state {
@@ -315,7 +325,7 @@ impl Bank {
             instance: number.to_string(),
             deployment: behind.deployment.clone(),
             admin: Some(behind.admin.clone()),
-            capture: hook.map(|port| format!("hook=http://127.0.0.1:{port}")),
+            capture: hook.map(|url| format!("hook={url}")),
             state: vec![state],
             arguments: behind.arguments.clone(),
             ..SidecarOptions::transparent(&self.kafka)
@@ -329,10 +339,12 @@ impl Bank {
             ProcessSpec::new(&name, binary("bank-a"), log).arg("serve")
         } else {
             let script = project_root().join("examples/bank/python/bank_b.py");
-            ProcessSpec::new(&name, python(), log).arg(script).args(
-                hook.iter()
-                    .flat_map(|port| ["--hook".to_owned(), port.to_string()]),
-            )
+            let hook = hook.unwrap_or(0).to_string();
+            let lease = self.options.lease_seconds.to_string();
+            let flags = ["--hook", &hook, "--lease-seconds", &lease];
+            ProcessSpec::new(&name, python(), log)
+                .arg(script)
+                .args(flags)
         };
         spec.args([
             "--bootstrap",
