@@ -157,6 +157,8 @@ impl Repository {
             }
             Ok(None) => (CheckpointStatus::Incomplete, None, None),
             Err(error) if error.is_retryable() => return Err(error),
+            // A damaged checkpoint can be deleted like any other.
+            Err(error) if deleting => (CheckpointStatus::Deleting, None, Some(error)),
             Err(error) => (CheckpointStatus::Damaged, None, Some(error)),
         };
         Ok(Some(CheckpointSummary {

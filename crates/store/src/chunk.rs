@@ -35,11 +35,29 @@ pub(crate) fn cut(bytes: &[u8], last: bool) -> Vec<Range<usize>> {
     cuts
 }
 
-/// The form `chunk` is stored in: shorter than it when compressed, the same length when not.
-pub(crate) fn compress(chunk: &[u8]) -> Vec<u8> {
-    match zstd::bulk::compress(chunk, COMPRESSION_LEVEL) {
-        Ok(compressed) if compressed.len() < chunk.len() => compressed,
-        _ => chunk.to_vec(),
+/// Compresses chunk after chunk.
+pub(crate) struct Compressor(Option<zstd::bulk::Compressor<'static>>);
+
+impl Compressor {
+    pub(crate) fn new() -> Self {
+        // Without one, which only a lack of memory explains, chunks are stored as they are.
+        Self(zstd::bulk::Compressor::new(COMPRESSION_LEVEL).ok())
+    }
+
+    /// The form `chunk` is stored in: shorter than it when compressed, the same length when not.
+    pub(crate) fn compress(&mut self, chunk: &[u8]) -> Vec<u8> {
+        let compressed = self
+            .0
+            .as_mut()
+            .and_then(|compressor| compressor.compress(chunk).ok());
+        match compressed {
+            Some(mut compressed) if compressed.len() < chunk.len() => {
+                // It was made large enough for the worst case.
+                compressed.shrink_to_fit();
+                compressed
+            }
+            _ => chunk.to_vec(),
+        }
     }
 }
 
@@ -141,7 +159,7 @@ mod tests {
 
         #[test]
         fn what_was_compressed_expands(bytes in proptest::collection::vec(0_u8..4, 0..5000)) {
-            let stored = compress(&bytes);
+            let stored = Compressor::new().compress(&bytes);
             prop_assert!(stored.len() <= bytes.len());
             prop_assert_eq!(expand(&stored, bytes.len(), &blake3::hash(&bytes)).unwrap(), bytes);
         }

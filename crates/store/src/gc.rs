@@ -9,20 +9,26 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use cutline_model::{Epoch, PartRef};
+use cutline_model::{Epoch, Mode, PartRef};
 use jiff::Timestamp;
 
 use crate::{
     CheckpointStatus, Key, Manifest, ObjectMeta, Repository, StoreError, document, layout,
-    part::PartManifest, repository::Base,
+    part::{PackName, PartManifest},
+    reader,
+    repository::Base,
 };
+
+/// How long the last traces of a deleted epoch stay: longer than any coordinator sleeps that could still try to commit it.
+const TRACES_AGE_MIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What a collection may do.
 #[derive(Clone, Copy, Debug)]
 pub struct GcOptions {
     /// Only tell what would be done.
     pub dry_run: bool,
-    /// How old an epoch without a decision must be to be given up, and garbage to be removed.
+    /// How old an epoch without a decision must be to be given up, and garbage to be removed. It must be longer than
+    /// any checkpoint takes.
     pub grace: Duration,
 }
 
@@ -33,7 +39,7 @@ pub struct GcReport {
     pub abandoned: Vec<Epoch>,
     /// Deletions that had been broken off and are finished now.
     pub deletions: Vec<Epoch>,
-    /// Parts that nothing refers to.
+    /// Parts, and claims to build on parts, that are of no use any more.
     pub parts_removed: u64,
     /// Packs that nothing refers to.
     pub packs_removed: u64,
@@ -41,18 +47,33 @@ pub struct GcReport {
     pub bytes_removed: u64,
     /// Packs in use.
     pub packs_kept: u64,
-    /// Packs that nothing refers to and that are kept because they are too young or an epoch is running.
+    /// Packs that nothing refers to and that stay because they are too young or an epoch is running.
     pub packs_young: u64,
+    /// Epochs deleted so long ago that their last traces go.
+    pub epochs_forgotten: u64,
 }
 
+/// What each epoch turned out to be.
+#[derive(Debug, Default)]
+struct Epochs {
+    /// Decided: what no manifest refers to is of no use.
+    decided: BTreeSet<Epoch>,
+    /// With a tombstone, and the parts of its manifest while there is one.
+    deleting: BTreeMap<Epoch, Vec<PartRef>>,
+    abandoned: Vec<Epoch>,
+    /// When the oldest running one was claimed, by the store's clock.
+    oldest_running: Option<SystemTime>,
+    newest: Option<Epoch>,
+    live_parts: BTreeMap<Key, PartRef>,
+}
+
+/// What goes and what stays.
 #[derive(Debug, Default)]
 struct Classified {
     live_packs: BTreeSet<Key>,
     garbage_parts: Vec<Key>,
-    deletions: Vec<Epoch>,
-    abandoned: Vec<Epoch>,
-    /// When the oldest running epoch was claimed, by the store's clock.
-    oldest_running: Option<SystemTime>,
+    deletions: BTreeSet<Epoch>,
+    forgotten: Vec<Epoch>,
 }
 
 impl Repository {
@@ -63,13 +84,11 @@ impl Repository {
     pub async fn gc(&self, options: GcOptions) -> Result<GcReport, StoreError> {
         let now = SystemTime::now();
         let packs = self.objects.list(layout::PACKS).await?;
-        let classified = self.classify(now, options).await?;
-        let old = |meta: &ObjectMeta| {
-            now.duration_since(meta.modified)
-                .is_ok_and(|age| age >= options.grace)
-        };
+        let mut epochs = self.classify_epochs(now, options).await?;
+        self.pin_restores(&mut epochs).await?;
+        let classified = self.classify_objects(now, &epochs).await?;
         let settled = |meta: &ObjectMeta| {
-            classified
+            epochs
                 .oldest_running
                 .is_none_or(|oldest| meta.modified < oldest)
         };
@@ -78,90 +97,66 @@ impl Repository {
             .partition(|meta| classified.live_packs.contains(&meta.key));
         let (garbage, young): (Vec<_>, Vec<_>) = unused
             .into_iter()
-            .partition(|meta| old(meta) && settled(meta));
+            .partition(|meta| is_older(meta, now, options.grace) && settled(meta));
         let report = GcReport {
-            abandoned: classified.abandoned,
-            deletions: classified.deletions,
+            abandoned: epochs.abandoned,
+            deletions: classified.deletions.iter().copied().collect(),
             parts_removed: classified.garbage_parts.len() as u64,
             packs_removed: garbage.len() as u64,
             bytes_removed: garbage.iter().map(|meta| meta.bytes).sum(),
             packs_kept: kept.len() as u64,
             packs_young: young.len() as u64,
+            epochs_forgotten: classified.forgotten.len() as u64,
         };
         if !options.dry_run {
-            self.remove(&report, &classified.garbage_parts, &garbage)
-                .await?;
+            self.remove(&classified, &garbage).await?;
         }
         Ok(report)
     }
 
-    async fn classify(
+    async fn classify_epochs(
         &self,
         now: SystemTime,
         options: GcOptions,
-    ) -> Result<Classified, StoreError> {
-        let mut classified = Classified::default();
-        let mut live_parts: BTreeMap<Key, PartRef> = BTreeMap::new();
-        let mut undecided = BTreeSet::new();
-        let mut dead = BTreeSet::new();
+    ) -> Result<Epochs, StoreError> {
+        let mut epochs = Epochs::default();
         for meta in self.objects.list(layout::EPOCHS).await? {
             let Some(epoch) = layout::number(layout::EPOCHS, &meta.key).map(Epoch) else {
                 continue;
             };
+            epochs.newest = Some(epoch);
             let Some(found) = self.find(epoch).await? else {
                 continue;
             };
+            let parts = || {
+                found
+                    .manifest
+                    .iter()
+                    .flat_map(|manifest| manifest.parts())
+                    .map(|(_, part)| part.clone())
+            };
             match found.status {
                 CheckpointStatus::Completed => {
-                    note_parts(&mut live_parts, found.manifest.as_deref())?
+                    epochs.keep_parts(parts())?;
+                    epochs.decided.insert(epoch);
                 }
-                CheckpointStatus::Incomplete
-                    if self.give_up(epoch, &meta, now, options).await? =>
-                {
-                    classified.abandoned.push(epoch);
-                    dead.insert(epoch);
-                }
-                CheckpointStatus::Incomplete => {
-                    undecided.insert(epoch);
-                    let oldest = classified.oldest_running.get_or_insert(meta.modified);
-                    *oldest = meta.modified.min(*oldest);
-                }
+                CheckpointStatus::Incomplete => epochs.note_undecided(
+                    epoch,
+                    &meta,
+                    self.give_up(epoch, &meta, now, options).await?,
+                ),
                 CheckpointStatus::Deleting | CheckpointStatus::Deleted => {
-                    self.classify_deleted(
-                        epoch,
-                        found.manifest.as_deref(),
-                        &mut live_parts,
-                        &mut classified,
-                    )
-                    .await?;
+                    epochs.deleting.insert(epoch, parts().collect());
                 }
                 CheckpointStatus::Failed => {
-                    dead.insert(epoch);
+                    epochs.decided.insert(epoch);
                 }
                 CheckpointStatus::Damaged => {
                     return Err(found.problem.unwrap_or(StoreError::NoCheckpoint { epoch }));
                 }
             }
         }
-        // Only now: a claim to build on a part that was made later has seen the tombstone that was seen above.
-        let mut referring = Vec::new();
-        for meta in self.objects.list(layout::CHECKPOINTS).await? {
-            let Some(epoch) = layout::number(layout::CHECKPOINTS, &meta.key).map(Epoch) else {
-                continue;
-            };
-            let leftover = layout::is_part(&meta.key) || layout::is_base(&meta.key);
-            if dead.contains(&epoch) && leftover {
-                classified.garbage_parts.push(meta.key);
-            } else if !classified.deletions.contains(&epoch)
-                && !live_parts.contains_key(&meta.key)
-                && leftover
-            {
-                referring.push(meta.key);
-            }
-        }
-        self.keep_live(&live_parts, &referring, &mut classified)
-            .await?;
-        Ok(classified)
+        Ok(epochs)
     }
 
     /// Closes an epoch whose coordinator is taken for dead. Whether it is does not matter: it can no longer commit.
@@ -172,108 +167,146 @@ impl Repository {
         now: SystemTime,
         options: GcOptions,
     ) -> Result<bool, StoreError> {
-        if now
-            .duration_since(claim.modified)
-            .is_ok_and(|age| age >= options.grace)
-        {
-            if options.dry_run {
-                return Ok(true);
-            }
-            let started_at = Timestamp::try_from(claim.modified).unwrap_or(Timestamp::UNIX_EPOCH);
-            let failed = Manifest::failed(
+        if !is_older(claim, now, options.grace) || options.dry_run {
+            return Ok(is_older(claim, now, options.grace));
+        }
+        let started_at = Timestamp::try_from(claim.modified).unwrap_or(Timestamp::UNIX_EPOCH);
+        let reason = "abandoned: not decided within the grace period";
+        match self
+            .decide(&Manifest::failed(
                 epoch,
-                cutline_model::Mode::default(),
+                Mode::default(),
                 started_at,
-                "abandoned: no decision within the grace period",
-            );
-            return match self.decide(&failed).await {
-                Ok(()) => Ok(true),
-                // It was alive after all, and quicker. The next collection classifies it.
-                Err(StoreError::AlreadyDecided { .. }) => Ok(false),
-                Err(error) => Err(error),
-            };
-        }
-        Ok(false)
-    }
-
-    async fn classify_deleted(
-        &self,
-        epoch: Epoch,
-        manifest: Option<&Manifest>,
-        live_parts: &mut BTreeMap<Key, PartRef>,
-        classified: &mut Classified,
-    ) -> Result<(), StoreError> {
-        match self.not_in_use(epoch).await {
-            // A restore began before the tombstone; it still reads the parts.
-            Err(StoreError::InUse { .. }) => note_parts(live_parts, manifest),
+                reason,
+            ))
+            .await
+        {
+            Ok(()) => Ok(true),
+            // It was alive after all, and quicker. The next collection sees what it decided.
+            Err(StoreError::AlreadyDecided { .. }) => Ok(false),
             Err(error) => Err(error),
-            Ok(()) => {
-                let rest = self.objects.list(&layout::checkpoint(epoch)).await?;
-                if rest.iter().any(|meta| meta.key != layout::deleting(epoch)) {
-                    classified.deletions.push(epoch);
-                }
-                Ok(())
-            }
         }
     }
 
-    async fn keep_live(
-        &self,
-        live_parts: &BTreeMap<Key, PartRef>,
-        referring: &[Key],
-        classified: &mut Classified,
-    ) -> Result<(), StoreError> {
-        for part in live_parts.values() {
-            let (_, manifest) = crate::reader::load(&*self.objects, part).await?;
-            classified.live_packs.extend(packs_of(&manifest));
-        }
-        for key in referring {
-            let packs = if layout::is_part(key) {
-                document::find::<PartManifest>(&*self.objects, key).await?
-            } else {
-                self.part_of_base(key).await?
-            };
-            classified
-                .live_packs
-                .extend(packs.iter().flat_map(packs_of));
+    /// A restore that began before a tombstone was there still reads those parts. Looked at after the tombstones: a
+    /// restore that begins later sees them itself.
+    async fn pin_restores(&self, epochs: &mut Epochs) -> Result<(), StoreError> {
+        for restore in self.restores().await? {
+            if !restore.last.finished
+                && let Some(parts) = epochs.deleting.remove(&restore.first.epoch)
+            {
+                epochs.keep_parts(parts.into_iter())?;
+            }
         }
         Ok(())
     }
 
-    /// The part that a writer builds on; `None` when it is gone, for then the writer has seen that too.
-    async fn part_of_base(&self, key: &Key) -> Result<Option<PartManifest>, StoreError> {
-        let Some(base) = document::find::<Base>(&*self.objects, key).await? else {
-            return Ok(None);
+    async fn classify_objects(
+        &self,
+        now: SystemTime,
+        epochs: &Epochs,
+    ) -> Result<Classified, StoreError> {
+        let mut classified = Classified::default();
+        let mut referring = Vec::new();
+        // Listed after the tombstones were read: a claim made later than this has seen them.
+        for meta in self.objects.list(layout::CHECKPOINTS).await? {
+            let Some(epoch) = layout::number(layout::CHECKPOINTS, &meta.key).map(Epoch) else {
+                continue;
+            };
+            let tombstone = meta.key == layout::deleting(epoch);
+            if epochs.deleting.contains_key(&epoch) {
+                if !tombstone {
+                    classified.deletions.insert(epoch);
+                } else if is_older(&meta, now, TRACES_AGE_MIN) && epochs.newest > Some(epoch) {
+                    classified.forgotten.push(epoch);
+                }
+            } else if layout::is_part(&meta.key) || layout::is_base(&meta.key) {
+                let decided = epochs.decided.contains(&epoch) || epochs.abandoned.contains(&epoch);
+                match epochs.live_parts.contains_key(&meta.key) {
+                    true => {}
+                    false if decided => classified.garbage_parts.push(meta.key),
+                    false => referring.push(meta.key),
+                }
+            }
+        }
+        classified
+            .forgotten
+            .retain(|epoch| !classified.deletions.contains(epoch));
+        for part in epochs.live_parts.values() {
+            let (_, manifest) = reader::load(&*self.objects, part).await?;
+            classified
+                .live_packs
+                .extend(manifest.packs.iter().map(pack_key));
+        }
+        for key in &referring {
+            classified
+                .live_packs
+                .extend(self.packs_referred_to(key).await?.iter().map(pack_key));
+        }
+        Ok(classified)
+    }
+
+    /// The packs that a part or claim of a running epoch needs.
+    async fn packs_referred_to(&self, key: &Key) -> Result<Vec<PackName>, StoreError> {
+        let packs = if layout::is_part(key) {
+            document::find::<PartManifest>(&*self.objects, key)
+                .await?
+                .map(|part| part.packs)
+        } else {
+            document::find::<Base>(&*self.objects, key)
+                .await?
+                .map(|base| base.packs)
         };
-        document::find(&*self.objects, &Key::new(base.part.key)?).await
+        Ok(packs.unwrap_or_default())
     }
 
     async fn remove(
         &self,
-        report: &GcReport,
-        parts: &[Key],
+        classified: &Classified,
         packs: &[ObjectMeta],
     ) -> Result<(), StoreError> {
-        for &epoch in &report.deletions {
+        for &epoch in &classified.deletions {
             self.remove_deleted(epoch).await?;
         }
-        for key in parts.iter().chain(packs.iter().map(|meta| &meta.key)) {
+        for key in classified
+            .garbage_parts
+            .iter()
+            .chain(packs.iter().map(|meta| &meta.key))
+        {
             self.objects.delete(key).await?;
+        }
+        for &epoch in &classified.forgotten {
+            // The claim goes first: without one nothing can be committed, and the tombstone tells why it is gone.
+            self.objects.delete(&layout::epoch(epoch)).await?;
+            self.objects.delete(&layout::deleting(epoch)).await?;
         }
         Ok(())
     }
 }
 
-fn note_parts(
-    live: &mut BTreeMap<Key, PartRef>,
-    manifest: Option<&Manifest>,
-) -> Result<(), StoreError> {
-    for (_, part) in manifest.into_iter().flat_map(Manifest::parts) {
-        live.insert(Key::new(part.key.as_str())?, part.clone());
+impl Epochs {
+    fn keep_parts(&mut self, parts: impl Iterator<Item = PartRef>) -> Result<(), StoreError> {
+        for part in parts {
+            self.live_parts.insert(Key::new(part.key.as_str())?, part);
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn note_undecided(&mut self, epoch: Epoch, claim: &ObjectMeta, given_up: bool) {
+        if given_up {
+            self.abandoned.push(epoch);
+        } else {
+            let oldest = self.oldest_running.get_or_insert(claim.modified);
+            *oldest = claim.modified.min(*oldest);
+        }
+    }
 }
 
-fn packs_of(part: &PartManifest) -> impl Iterator<Item = Key> {
-    part.packs.iter().map(|pack| layout::pack(&pack.0))
+fn is_older(meta: &ObjectMeta, now: SystemTime, age: Duration) -> bool {
+    now.duration_since(meta.modified)
+        .is_ok_and(|found| found >= age)
+}
+
+fn pack_key(pack: &PackName) -> Key {
+    layout::pack(&pack.0)
 }

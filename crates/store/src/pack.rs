@@ -24,11 +24,10 @@ impl PackBuilder {
     pub(crate) fn new(epoch: Epoch, process: &ProcessId) -> Self {
         // A name may hold a line break; its debug form does not.
         let name = format!("{:?}", process.to_string());
-        let bytes = format!(
-            "cutline-pack 1 {epoch} {name} {}\n",
-            uuid::Uuid::new_v4().simple()
-        )
-        .into_bytes();
+        // All of it at once: growing would move what is there and hold two copies for a moment.
+        let mut bytes = Vec::with_capacity(PACK_BYTES_MAX);
+        let id = uuid::Uuid::new_v4().simple();
+        bytes.extend_from_slice(format!("cutline-pack 1 {epoch} {name} {id}\n").as_bytes());
         Self {
             header: bytes.len(),
             bytes,

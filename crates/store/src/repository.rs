@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     CheckpointStatus, Created, FORMAT, Manifest, Objects, PartReader, PartWriter, StoreError,
     document, layout,
-    part::{KnownChunks, PartManifest},
+    part::{KnownChunks, PackName, PartManifest},
     reader,
 };
 
@@ -54,11 +54,13 @@ struct Identity {
     created_at: Timestamp,
 }
 
-/// What a part that is being written builds on: it keeps garbage collection from taking those packs away.
+/// What a part that is being written builds on: it keeps garbage collection from taking those packs away, also when
+/// the part they come from is deleted meanwhile.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Base {
     pub(crate) format: u32,
-    pub(crate) part: PartRef,
+    pub(crate) part: String,
+    pub(crate) packs: Vec<PackName>,
 }
 
 impl Repository {
@@ -262,21 +264,26 @@ impl Repository {
         let Some((old, part)) = self.last_part(epoch, process).await? else {
             return Ok(Arc::default());
         };
+        let known = match self.cache.recall(old, process) {
+            Some(known) => known,
+            None => {
+                let (_, PartManifest { packs, chunks, .. }) =
+                    reader::load(&*self.objects, &part).await?;
+                Arc::new(KnownChunks::of(packs, chunks))
+            }
+        };
         // First the claim, then the look: whoever deletes that checkpoint either sees the claim or is seen here.
         let claim = Base {
             format: FORMAT,
-            part: part.clone(),
+            part: part.key,
+            packs: known.packs.clone(),
         };
         let key = layout::base(epoch, process, &uuid::Uuid::new_v4().simple().to_string());
         document::create(&*self.objects, &key, &claim).await?;
-        if self.status(old).await? != CheckpointStatus::Completed {
-            return Ok(Arc::default());
+        match self.status(old).await? {
+            CheckpointStatus::Completed => Ok(known),
+            _ => Ok(Arc::default()),
         }
-        if let Some(known) = self.cache.recall(old, process) {
-            return Ok(known);
-        }
-        let (_, PartManifest { packs, chunks, .. }) = reader::load(&*self.objects, &part).await?;
-        Ok(Arc::new(KnownChunks::of(packs, chunks)))
     }
 
     async fn last_part(

@@ -4,7 +4,8 @@
 //! [`UPLOADS_MAX`] packs on their way. A writer dropped midway leaves packs that nothing refers to, and no part.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
     sync::Arc,
     time::Instant,
 };
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// Bytes gathered before they are cut and hashed in one go.
-const BATCH_BYTES: usize = 2 * 1024 * 1024;
+const BATCH_BYTES: usize = 1024 * 1024;
 /// Packs on their way to the store at the same time.
 const UPLOADS_MAX: usize = 2;
 /// Work on fewer bytes is done where it is: handing it to another thread would cost more.
@@ -264,9 +265,7 @@ impl PartWriter {
         let mut hasher = open.hasher.clone();
         let (mut batch, cuts, hasher) = offload(batch.len(), move || {
             let cuts = chunk::cut(&batch, last);
-            let used = cuts
-                .last()
-                .map_or(0, |at| at.end);
+            let used = cuts.last().map_or(0, |at| at.end);
             hasher.update(&batch[..used]);
             let cuts = cuts
                 .into_iter()
@@ -279,15 +278,16 @@ impl PartWriter {
         open.hasher = hasher;
         open.bytes += used as u64;
         let mut wanted = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for (hash, at) in &cuts {
             if self.place(hash).await?.is_none() && seen.insert(*hash) {
                 wanted.push((*hash, at.clone()));
             }
         }
         let (returned, compressed) = offload(batch.len(), move || {
-            let compress = |(hash, at): (Hash, std::ops::Range<usize>)| {
-                (hash, at.len(), chunk::compress(&batch[at]))
+            let mut compressor = chunk::Compressor::new();
+            let compress = |(hash, at): (Hash, Range<usize>)| {
+                (hash, at.len(), compressor.compress(&batch[at]))
             };
             let compressed = wanted.into_iter().map(compress).collect::<Vec<_>>();
             (batch, compressed)

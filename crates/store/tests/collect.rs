@@ -1,0 +1,195 @@
+//! Garbage collection: what is referred to stays, what is not goes, and a doubt deletes nothing.
+
+mod world;
+
+use std::time::Duration;
+
+use cutline_model::Epoch;
+use cutline_store::{CheckpointStatus, Entry, GcOptions, JournalRecord, Objects};
+use world::{bank, completed, failed, files, noise, world};
+
+const NOW: GcOptions = GcOptions {
+    dry_run: false,
+    grace: Duration::ZERO,
+};
+/// Every epoch without a decision is taken to be running.
+const LATER: GcOptions = GcOptions {
+    dry_run: false,
+    grace: Duration::from_secs(3600),
+};
+
+#[tokio::test]
+async fn only_what_no_checkpoint_needs_goes() {
+    let world = world().await;
+    let mut state = files(&[("a", &noise(4 << 20, 1))]);
+    world.checkpoint(1, &state).await;
+    state[0].1.truncate(2 << 20);
+    let second = world.checkpoint(2, &state).await;
+    world
+        .checkpoint(3, &files(&[("b", &noise(1 << 20, 2))]))
+        .await;
+    world.repository.delete(Epoch(1)).await.unwrap();
+    world.repository.delete(Epoch(3)).await.unwrap();
+
+    let before = world.keys("").await;
+    let dry = world
+        .repository
+        .gc(GcOptions {
+            dry_run: true,
+            ..NOW
+        })
+        .await
+        .unwrap();
+    assert_eq!(world.keys("").await, before, "a dry run changes nothing");
+    let real = world.repository.gc(NOW).await.unwrap();
+    assert_eq!(dry, real);
+    assert_eq!(real.packs_removed, 1, "{real:?}");
+    assert_eq!(world.read(&second).await.unwrap(), state);
+    assert!(world.repository.verify(Epoch(2)).await.unwrap().is_whole());
+    assert_eq!(world.repository.gc(NOW).await.unwrap().packs_removed, 0);
+}
+
+#[tokio::test]
+async fn garbage_younger_than_the_grace_period_stays() {
+    let world = world().await;
+    world.checkpoint(1, &files(&[("a", b"x")])).await;
+    world.repository.delete(Epoch(1)).await.unwrap();
+    let report = world.repository.gc(LATER).await.unwrap();
+    assert_eq!((report.packs_removed, report.packs_young), (0, 1));
+}
+
+#[tokio::test]
+async fn a_running_checkpoint_keeps_what_it_wrote_and_what_it_builds_on() {
+    let world = world().await;
+    let state = files(&[("a", &noise(12 << 20, 1))]);
+    world.checkpoint(1, &state).await;
+    world.repository.claim_epoch(Epoch(2), "t").await.unwrap();
+    let mut part = world
+        .repository
+        .part_writer(Epoch(2), &bank(), "dir")
+        .await
+        .unwrap();
+    part.begin(Entry::file("a")).unwrap();
+    part.push(&state[0].1[..6 << 20]).await.unwrap();
+    // The base goes while it is being built on, and the collection is as hasty as can be.
+    world.repository.delete(Epoch(1)).await.unwrap();
+    let hasty = GcOptions {
+        dry_run: false,
+        grace: Duration::from_millis(1),
+    };
+    age(&world, "packs/").await;
+    world
+        .repository
+        .gc(GcOptions {
+            grace: Duration::from_secs(60),
+            ..hasty
+        })
+        .await
+        .unwrap();
+    part.push(&state[0].1[6 << 20..]).await.unwrap();
+    part.end_file().await.unwrap();
+    let part = part.finish().await.unwrap();
+    assert!(
+        part.uploaded_bytes < 1 << 20,
+        "it builds on what was there: {}",
+        part.uploaded_bytes
+    );
+    let manifest = completed(2, Some(part));
+    world.repository.decide(&manifest).await.unwrap();
+    assert_eq!(world.read(&manifest).await.unwrap(), state);
+    world.repository.gc(NOW).await.unwrap();
+    assert!(world.repository.verify(Epoch(2)).await.unwrap().is_whole());
+}
+
+#[tokio::test]
+async fn an_abandoned_checkpoint_fails_before_its_garbage_goes() {
+    let world = world().await;
+    world
+        .repository
+        .claim_epoch(Epoch(1), "died")
+        .await
+        .unwrap();
+    let part = world
+        .write_part(1, &files(&[("a", &noise(100_000, 1))]))
+        .await
+        .unwrap();
+    assert_eq!(world.repository.gc(LATER).await.unwrap().abandoned, []);
+    let report = world.repository.gc(NOW).await.unwrap();
+    assert_eq!(report.abandoned, [Epoch(1)]);
+    assert_eq!((report.parts_removed, report.packs_removed), (1, 1));
+    assert_eq!(
+        world.repository.status(Epoch(1)).await.unwrap(),
+        CheckpointStatus::Failed
+    );
+    let late = world
+        .repository
+        .decide(&completed(1, Some(part)))
+        .await
+        .unwrap_err();
+    assert!(["CL0105", "CL0110"].contains(&late.code()), "{late}");
+}
+
+#[tokio::test]
+async fn parts_of_a_failed_checkpoint_go() {
+    let world = world().await;
+    world.repository.claim_epoch(Epoch(1), "t").await.unwrap();
+    world.write_part(1, &files(&[("a", b"x")])).await.unwrap();
+    world.repository.decide(&failed(1)).await.unwrap();
+    let report = world.repository.gc(NOW).await.unwrap();
+    assert_eq!((report.parts_removed, report.packs_removed), (1, 1));
+    assert_eq!(
+        world.repository.status(Epoch(1)).await.unwrap(),
+        CheckpointStatus::Failed
+    );
+}
+
+#[tokio::test]
+async fn a_restore_keeps_a_checkpoint_whose_deletion_began() {
+    let world = world().await;
+    let state = files(&[("a", b"x")]);
+    let manifest = world.checkpoint(1, &state).await;
+    let record = JournalRecord::new("r", 0, Epoch(1), "PLANNED", serde_json::Value::Null);
+    world.repository.append_journal(&record).await.unwrap();
+    // As if the deletion had looked for restores just before.
+    let tombstone = world.path("checkpoints/00000000000000000001/deleting.json");
+    std::fs::write(tombstone, "{}").unwrap();
+    world.repository.gc(NOW).await.unwrap();
+    assert_eq!(world.read(&manifest).await.unwrap(), state);
+    let end = JournalRecord::new("r", 1, Epoch(1), "COMPLETED", serde_json::Value::Null).finished();
+    world.repository.append_journal(&end).await.unwrap();
+    let report = world.repository.gc(NOW).await.unwrap();
+    assert_eq!(
+        (report.deletions, report.packs_removed),
+        (vec![Epoch(1)], 1)
+    );
+}
+
+#[tokio::test]
+async fn a_doubt_deletes_nothing() {
+    let world = world().await;
+    world.checkpoint(1, &files(&[("a", b"x")])).await;
+    world.checkpoint(2, &files(&[("a", b"y")])).await;
+    world.repository.delete(Epoch(1)).await.unwrap();
+    for harmed in world.keys("checkpoints/00000000000000000002/").await {
+        let path = world.path(&harmed);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+        let before = world.keys("").await;
+        if harmed.contains("manifest") || harmed.contains("part-") {
+            let error = world.repository.gc(NOW).await.unwrap_err();
+            assert!(error.to_string().contains(&harmed), "{error}");
+            assert_eq!(world.keys("").await, before);
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    assert_eq!(world.repository.gc(NOW).await.unwrap().packs_removed, 1);
+}
+
+/// Makes objects look a day old.
+async fn age(world: &world::World, prefix: &str) {
+    let yesterday = std::time::SystemTime::now() - Duration::from_secs(24 * 3600);
+    for meta in world.store.list(prefix).await.unwrap() {
+        let file = std::fs::File::open(world.path(meta.key.as_str())).unwrap();
+        file.set_modified(yesterday).unwrap();
+    }
+}
