@@ -102,18 +102,39 @@ impl RangeSet {
         self.0 = kept;
     }
 
-    /// Takes every offset of `other` out.
+    /// Takes every offset of `other` out, in one pass over both.
     pub fn subtract(&mut self, other: &Self) {
-        for range in &other.0 {
-            self.remove(*range);
+        let mut kept = Vec::with_capacity(self.0.len());
+        let mut first = 0;
+        for held in &self.0 {
+            while other.0.get(first).is_some_and(|out| out.end <= held.start) {
+                first += 1;
+            }
+            let mut start = held.start;
+            let within = other.0[first..].iter();
+            for out in within.take_while(|out| out.start < held.end) {
+                kept.push(OffsetRange::new(start, out.start));
+                start = out.end.max(start);
+            }
+            kept.push(OffsetRange::new(start, held.end));
         }
+        kept.retain(|part| !part.is_empty());
+        self.0 = kept;
     }
 
-    /// Adds every offset of `other`.
+    /// Adds every offset of `other`, in one pass over both.
     pub fn union(&mut self, other: &Self) {
-        for range in &other.0 {
-            self.insert(*range);
+        let mut all: Vec<OffsetRange> = self.0.iter().chain(&other.0).copied().collect();
+        // Two sorted runs: the sort finds them and merges.
+        all.sort();
+        let mut merged: Vec<OffsetRange> = Vec::with_capacity(all.len());
+        for range in all {
+            match merged.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => merged.push(range),
+            }
         }
+        self.0 = merged;
     }
 
     /// What of this set lies inside `range`.
@@ -163,6 +184,30 @@ mod tests {
         assert_eq!(set(&[(0, 3), (5, 9), (3, 5)]), set(&[(0, 9)]));
         assert_eq!(set(&[(0, 3), (5, 9), (2, 6)]), set(&[(0, 9)]));
         assert_eq!(set(&[(5, 9), (0, 3), (7, 7)]).ranges().len(), 2);
+    }
+
+    #[test]
+    fn sets_are_added_and_taken_away_as_their_ranges_one_by_one() {
+        let sets = [
+            set(&[]),
+            set(&[(0, 10)]),
+            set(&[(2, 4), (6, 8), (9, 30)]),
+            set(&[(0, 2), (4, 6), (10, 12), (14, 40)]),
+            set(&[(3, 4), (5, 6), (7, 8), (29, 31)]),
+        ];
+        for one in &sets {
+            for other in &sets {
+                let (mut sum, mut rest) = (one.clone(), one.clone());
+                let (mut sum_slowly, mut rest_slowly) = (one.clone(), one.clone());
+                sum.union(other);
+                rest.subtract(other);
+                for range in other.ranges() {
+                    sum_slowly.insert(*range);
+                    rest_slowly.remove(*range);
+                }
+                assert_eq!((sum, rest), (sum_slowly, rest_slowly), "{one:?} {other:?}");
+            }
+        }
     }
 
     #[test]
