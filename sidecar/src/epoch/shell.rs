@@ -32,16 +32,16 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// Something that was asked for has come back.
 enum Answer {
-    Pairs(Result<(MarkerId, MarkerId), String>),
+    Pairs(Epoch, Result<(MarkerId, MarkerId), String>),
     Committed(u64, Result<Committed, String>),
     Looked(TopicPartition, Offset, Offset, Result<bool, String>),
     Proved(Vec<ConnId>),
-    Paused(Result<BTreeMap<TopicPartition, Offset>, String>),
-    Resumed(Result<bool, String>),
+    Paused(Epoch, Result<BTreeMap<TopicPartition, Offset>, String>),
+    Resumed(Epoch, Result<bool, String>),
     Recorded(Epoch, Result<(), String>),
     Stored(Epoch, Result<Option<PartRef>, String>),
-    Marked(MarkPair, Result<(), String>),
-    Located(MarkPair, Result<Vec<PartitionOffset>, String>),
+    Marked(Epoch, MarkPair, Result<(), String>),
+    Located(Epoch, MarkPair, Result<Vec<PartitionOffset>, String>),
     Registered(Vec<TopicName>),
 }
 
@@ -113,21 +113,20 @@ impl Shell {
 
     fn feed(&self, answer: Answer) {
         self.parts.core.with(|process, now| match answer {
-            Answer::Pairs(pairs) => process.handle_pairs(now, pairs),
+            Answer::Pairs(epoch, pairs) => process.handle_pairs(now, epoch, pairs),
             Answer::Committed(read, committed) => process.handle_committed(now, read, committed),
             Answer::Looked(partition, from, to, seen) => {
                 process.handle_looked(now, &partition, from, to, seen)
             }
             Answer::Proved(conns) => process.handle_proved(now, &conns),
-            Answer::Paused(positions) => process.handle_paused(now, positions),
-            Answer::Resumed(held) => process.handle_resumed(now, held),
+            Answer::Paused(epoch, positions) => process.handle_paused(now, epoch, positions),
+            Answer::Resumed(epoch, held) => process.handle_resumed(now, epoch, held),
             Answer::Recorded(epoch, done) => self.recorded(process, now, epoch, done),
-            Answer::Stored(epoch, part) if process.epoch() == Some(epoch) => {
-                process.handle_stored(now, part)
+            Answer::Stored(epoch, part) => process.handle_stored(now, epoch, part),
+            Answer::Marked(epoch, pair, done) => process.handle_marked(now, epoch, pair, done),
+            Answer::Located(epoch, pair, found) => {
+                process.handle_located(now, epoch, pair, found);
             }
-            Answer::Stored(..) => {}
-            Answer::Marked(pair, done) => process.handle_marked(now, pair, done),
-            Answer::Located(pair, found) => process.handle_located(now, pair, found),
             Answer::Registered(topics) => process.handle_registered(topics),
         });
     }
@@ -138,7 +137,7 @@ impl Shell {
             return;
         }
         let fixed = done.is_ok();
-        process.handle_recorded(now, done);
+        process.handle_recorded(now, epoch, done);
         if fixed {
             let states = Arc::clone(&self.parts.states);
             self.start(async move {
@@ -165,16 +164,22 @@ impl Shell {
             ProcessOutput::Send(message) => self.send(message),
             // Whoever waits for these was woken where the core was asked.
             ProcessOutput::HoldsChanged | ProcessOutput::GateChanged => {}
-            ProcessOutput::TakePairs => {
+            ProcessOutput::TakePairs(epoch) => {
                 let markers = Arc::clone(&self.parts.markers);
                 self.start(async move {
-                    Answer::Pairs(markers.take_pairs().await.map_err(|e| e.to_string()))
+                    Answer::Pairs(epoch, markers.take_pairs().await.map_err(|e| e.to_string()))
                 });
             }
-            ProcessOutput::Mark { pair, partitions } => {
+            ProcessOutput::Mark {
+                epoch,
+                pair,
+                partitions,
+                ..
+            } => {
                 let markers = Arc::clone(&self.parts.markers);
                 self.start(async move {
                     Answer::Marked(
+                        epoch,
                         pair,
                         markers
                             .mark(pair, &partitions)
@@ -183,10 +188,16 @@ impl Shell {
                     )
                 });
             }
-            ProcessOutput::Locate { pair, partitions } => {
+            ProcessOutput::Locate {
+                epoch,
+                pair,
+                partitions,
+                ..
+            } => {
                 let markers = Arc::clone(&self.parts.markers);
                 self.start(async move {
                     Answer::Located(
+                        epoch,
                         pair,
                         markers
                             .locate(pair, &partitions)
@@ -216,10 +227,10 @@ impl Shell {
                     Answer::Proved(conns)
                 });
             }
-            ProcessOutput::PauseHook => self.call_hook(pause, Answer::Paused),
-            ProcessOutput::ResumeHook => self.call_hook(resume, Answer::Resumed),
-            ProcessOutput::Record => self.record(),
-            ProcessOutput::Discard => {
+            ProcessOutput::PauseHook(epoch) => self.call_hook(epoch, pause, Answer::Paused),
+            ProcessOutput::ResumeHook(epoch) => self.call_hook(epoch, resume, Answer::Resumed),
+            ProcessOutput::Record(epoch) => self.record(epoch),
+            ProcessOutput::Discard(_) => {
                 let states = Arc::clone(&self.parts.states);
                 tokio::spawn(async move { states.discard().await });
             }
@@ -260,8 +271,9 @@ impl Shell {
 
     fn call_hook<T, F>(
         &self,
+        epoch: Epoch,
         call: impl FnOnce(Arc<Hook>) -> F,
-        answer: fn(Result<T, String>) -> Answer,
+        answer: fn(Epoch, Result<T, String>) -> Answer,
     ) where
         T: Send + 'static,
         F: Future<Output = Result<T, String>> + Send + 'static,
@@ -269,16 +281,13 @@ impl Shell {
         match self.parts.hook.clone() {
             Some(hook) => {
                 let calling = call(hook);
-                self.start(async move { answer(calling.await) });
+                self.start(async move { answer(epoch, calling.await) });
             }
-            None => self.start(async move { answer(Err("no hook is configured".to_owned())) }),
+            None => self.start(async move { answer(epoch, Err("no hook is configured".to_owned())) }),
         }
     }
 
-    fn record(&self) {
-        let Some(epoch) = self.parts.core.with(|process, _| process.epoch()).flatten() else {
-            return;
-        };
+    fn record(&self, epoch: Epoch) {
         let states = Arc::clone(&self.parts.states);
         self.start(async move {
             Answer::Recorded(

@@ -7,7 +7,7 @@ use cutline_model::{
     Role, Timings, ToSidecar, TopicPartition,
 };
 
-use super::{Attempt, LateMark, Phase, Process, ProcessOutput};
+use super::{Attempt, LateMark, MarkPair, Phase, Process, ProcessOutput};
 use crate::moment::Moment;
 
 impl Attempt {
@@ -67,6 +67,41 @@ impl Attempt {
         self.mode == Mode::Synchronous || self.purpose == Purpose::Stop
     }
 
+    /// The pair that marks at the cut or late. Markers are written only by attempts that took pairs.
+    fn pair(&self, pair: MarkPair) -> MarkerId {
+        let marker = match pair {
+            MarkPair::Main => self.main,
+            MarkPair::Spare => self.spare,
+        };
+        marker.expect("an attempt that marks took pairs when it prepared")
+    }
+
+    pub(super) fn mark_output(
+        &self,
+        pair: MarkPair,
+        partitions: Vec<TopicPartition>,
+    ) -> ProcessOutput {
+        ProcessOutput::Mark {
+            epoch: self.epoch,
+            pair,
+            marker: self.pair(pair),
+            partitions,
+        }
+    }
+
+    pub(super) fn locate_output(
+        &self,
+        pair: MarkPair,
+        partitions: Vec<TopicPartition>,
+    ) -> ProcessOutput {
+        ProcessOutput::Locate {
+            epoch: self.epoch,
+            pair,
+            marker: self.pair(pair),
+            partitions,
+        }
+    }
+
     pub(super) fn enter(&mut self, now: Moment, phase: Phase, for_ms: u64) {
         self.phase = phase;
         self.deadline = Some(now + Duration::from_millis(for_ms));
@@ -117,6 +152,13 @@ impl Process {
         }
     }
 
+    /// The attempt an answer belongs to, unless it is over: whoever is slow must not answer for the next one.
+    pub(super) fn attempt_of(&mut self, epoch: Epoch) -> Option<&mut Attempt> {
+        self.attempt
+            .as_mut()
+            .filter(|attempt| attempt.epoch == epoch)
+    }
+
     /// The connection to the coordinator is lost: no epoch can end well.
     pub fn handle_coordinator_lost(&mut self, now: Moment) {
         self.decline(now, "the connection to the admin API was lost".to_owned());
@@ -144,8 +186,13 @@ impl Process {
     }
 
     /// The fresh pairs asked for with `TakePairs`, or why they cannot be had.
-    pub fn handle_pairs(&mut self, now: Moment, pairs: Result<(MarkerId, MarkerId), String>) {
-        let Some(attempt) = &mut self.attempt else {
+    pub fn handle_pairs(
+        &mut self,
+        now: Moment,
+        epoch: Epoch,
+        pairs: Result<(MarkerId, MarkerId), String>,
+    ) {
+        let Some(attempt) = self.attempt_of(epoch) else {
             return;
         };
         if attempt.phase != Phase::Preparing {
@@ -168,10 +215,11 @@ impl Process {
         };
         let _ = now;
         if attempt.hook_paused && !attempt.resumed {
-            self.queue.push_back(ProcessOutput::ResumeHook);
+            self.queue
+                .push_back(ProcessOutput::ResumeHook(attempt.epoch));
         }
         if attempt.phase >= Phase::Recording {
-            self.queue.push_back(ProcessOutput::Discard);
+            self.queue.push_back(ProcessOutput::Discard(attempt.epoch));
         }
         self.outputs.take_ranges();
         self.open_all();
@@ -192,7 +240,7 @@ impl Process {
         if mode == Mode::Synchronous || purpose == Purpose::Stop {
             self.prepared(now);
         } else {
-            self.queue.push_back(ProcessOutput::TakePairs);
+            self.queue.push_back(ProcessOutput::TakePairs(epoch));
         }
     }
 
@@ -291,10 +339,11 @@ impl Process {
         }
         let attempt = self.attempt.take().expect("looked at above");
         if attempt.hook_paused && !attempt.resumed {
-            self.queue.push_back(ProcessOutput::ResumeHook);
+            self.queue
+                .push_back(ProcessOutput::ResumeHook(attempt.epoch));
         }
         if *closing != Closing::Committed && attempt.phase >= Phase::Recording {
-            self.queue.push_back(ProcessOutput::Discard);
+            self.queue.push_back(ProcessOutput::Discard(attempt.epoch));
         }
         self.outputs.take_ranges();
         self.open_all();

@@ -69,7 +69,7 @@ pub enum ProcessOutput {
     /// Send this to the coordinator.
     Send(FromSidecar),
     /// Take two fresh marker pairs; answer with [`Process::handle_pairs`].
-    TakePairs,
+    TakePairs(Epoch),
     /// Read the committed offsets of these from the broker, stable ones; answer with [`Process::handle_committed`].
     ReadCommitted {
         /// Given back with the answer.
@@ -92,25 +92,34 @@ pub enum ProcessOutput {
     /// [`Process::handle_proved`].
     ProveUnacked(Vec<ConnId>),
     /// Call the hook's `pause`; answer with [`Process::handle_paused`].
-    PauseHook,
+    PauseHook(Epoch),
     /// Call the hook's `resume`; answer with [`Process::handle_resumed`].
-    ResumeHook,
+    ResumeHook(Epoch),
     /// Fix the state; answer with [`Process::handle_recorded`], then copy and upload it and call [`Process::handle_stored`].
-    Record,
+    Record(Epoch),
     /// The attempt is over without a part: throw away what `Record` fixed.
-    Discard,
+    Discard(Epoch),
     /// Mark these partitions and answer with [`Process::handle_marked`] only when the markers are in the log: after the
-    /// next successful InitProducerId, not after EndTxn (1-protocol §3).
+    /// next successful InitProducerId, not after EndTxn (1-protocol §3). A shell whose pair is no longer `marker` (a later
+    /// attempt took fresh ones) answers with an error and marks nothing.
     Mark {
+        /// The attempt that asks; given back with the answer.
+        epoch: Epoch,
         /// With which pair.
         pair: MarkPair,
+        /// What that pair is in this attempt.
+        marker: MarkerId,
         /// What to mark.
         partitions: Vec<TopicPartition>,
     },
     /// Find the markers in the log; answer with [`Process::handle_located`].
     Locate {
+        /// The attempt that asks; given back with the answer.
+        epoch: Epoch,
         /// Of which pair.
         pair: MarkPair,
+        /// What that pair is in this attempt.
+        marker: MarkerId,
         /// Where to look.
         partitions: Vec<TopicPartition>,
     },

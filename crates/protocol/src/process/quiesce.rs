@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use cutline_model::{Capture, GroupId, InputPartition, Offset, TopicPartition};
+use cutline_model::{Capture, Epoch, GroupId, InputPartition, Offset, TopicPartition};
 
 use super::{Committed, Phase, Process, ProcessOutput};
 use crate::{
@@ -98,7 +98,8 @@ impl Process {
         match self.config.capture {
             Capture::Hook => {
                 attempt.hook_paused = true;
-                self.queue.push_back(ProcessOutput::PauseHook);
+                self.queue
+                    .push_back(ProcessOutput::PauseHook(attempt.epoch));
             }
             Capture::Commit => self.read_committed(now),
         }
@@ -380,9 +381,10 @@ impl Process {
     pub fn handle_paused(
         &mut self,
         now: Moment,
+        epoch: Epoch,
         answer: Result<BTreeMap<TopicPartition, Offset>, String>,
     ) {
-        let Some(attempt) = &mut self.attempt else {
+        let Some(attempt) = self.attempt_of(epoch) else {
             return;
         };
         if attempt.phase != Phase::Draining || !attempt.hook_paused {

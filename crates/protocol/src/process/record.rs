@@ -1,8 +1,8 @@
 //! Record, mark, release, report (1-protocol §4.5), and late marks.
 
 use cutline_model::{
-    FromSidecar, Mode, PartRef, PartitionOffset, PartitionRanges, Position, Purpose, Report, Role,
-    TopicPartition,
+    Epoch, FromSidecar, Mode, PartRef, PartitionOffset, PartitionRanges, Position, Purpose, Report,
+    Role, TopicPartition,
 };
 
 use super::{LateMark, MarkPair, Phase, Process, ProcessOutput};
@@ -42,18 +42,18 @@ impl Process {
         let Some(attempt) = &mut self.attempt else {
             return;
         };
-        let limit = attempt.limits.record_ms;
+        let (epoch, limit) = (attempt.epoch, attempt.limits.record_ms);
         attempt.enter(now, Phase::Recording, limit);
         if self.config.has_state {
-            self.queue.push_back(ProcessOutput::Record);
+            self.queue.push_back(ProcessOutput::Record(epoch));
         } else {
-            self.handle_recorded(now, Ok(()));
+            self.handle_recorded(now, epoch, Ok(()));
         }
     }
 
     /// The state is fixed, or could not be.
-    pub fn handle_recorded(&mut self, now: Moment, answer: Result<(), String>) {
-        let Some(attempt) = &mut self.attempt else {
+    pub fn handle_recorded(&mut self, now: Moment, epoch: Epoch, answer: Result<(), String>) {
+        let Some(attempt) = self.attempt_of(epoch) else {
             return;
         };
         if attempt.phase != Phase::Recording {
@@ -68,7 +68,7 @@ impl Process {
         attempt.phase = Phase::Recorded;
         attempt.recorded_at = Some(now);
         attempt.timings.sync_ms = now.millis_since(attempt.quiet_at.unwrap_or(now));
-        let (epoch, role, mode) = (attempt.epoch, attempt.role, attempt.mode);
+        let (role, mode) = (attempt.role, attempt.mode);
         if role == Role::Elected || mode == Mode::Synchronous {
             self.send(FromSidecar::Recorded { epoch });
         }
@@ -117,19 +117,24 @@ impl Process {
             .extend(self.outputs.acknowledged().keys().cloned());
         attempt.marked = attempt.outputs.clone();
         if attempt.outputs.is_empty() {
-            self.handle_marked(now, MarkPair::Main, Ok(()));
+            let epoch = attempt.epoch;
+            self.handle_marked(now, epoch, MarkPair::Main, Ok(()));
         } else {
             let partitions = attempt.outputs.iter().cloned().collect();
-            self.queue.push_back(ProcessOutput::Mark {
-                pair: MarkPair::Main,
-                partitions,
-            });
+            self.queue
+                .push_back(attempt.mark_output(MarkPair::Main, partitions));
         }
     }
 
     /// The markers are in the log (the next InitProducerId succeeded), or could not be written.
-    pub fn handle_marked(&mut self, now: Moment, pair: MarkPair, answer: Result<(), String>) {
-        let Some(attempt) = &mut self.attempt else {
+    pub fn handle_marked(
+        &mut self,
+        now: Moment,
+        epoch: Epoch,
+        pair: MarkPair,
+        answer: Result<(), String>,
+    ) {
+        let Some(attempt) = self.attempt_of(epoch) else {
             return;
         };
         match (pair, answer) {
@@ -146,10 +151,8 @@ impl Process {
                     std::mem::replace(&mut attempt.late, LateMark::Used)
                 {
                     attempt.marked.extend(partitions.iter().cloned());
-                    self.queue.push_back(ProcessOutput::Locate {
-                        pair: MarkPair::Spare,
-                        partitions,
-                    });
+                    let locate = attempt.locate_output(MarkPair::Spare, partitions);
+                    self.queue.push_back(locate);
                     self.queue.push_back(ProcessOutput::GateChanged);
                 }
             }
@@ -176,7 +179,10 @@ impl Process {
         if !locate {
             attempt.marker_offsets = Some(Vec::new());
         }
-        let partitions: Vec<TopicPartition> = attempt.outputs.iter().cloned().collect();
+        let locate = locate.then(|| {
+            attempt.locate_output(MarkPair::Main, attempt.outputs.iter().cloned().collect())
+        });
+        let epoch = attempt.epoch;
         let follower_part =
             (attempt.role == Role::Follower && !attempt.recorded).then_some(attempt.epoch);
         if !stays {
@@ -184,7 +190,7 @@ impl Process {
             self.open_all();
         }
         if resume {
-            self.queue.push_back(ProcessOutput::ResumeHook);
+            self.queue.push_back(ProcessOutput::ResumeHook(epoch));
         }
         if incomplete {
             self.decline(now, "where its output landed is not fully known".to_owned());
@@ -193,18 +199,13 @@ impl Process {
         if let Some(epoch) = follower_part {
             self.send(FromSidecar::Stored { epoch, part: None });
         }
-        if locate {
-            self.queue.push_back(ProcessOutput::Locate {
-                pair: MarkPair::Main,
-                partitions,
-            });
-        }
+        self.queue.extend(locate);
         self.try_report();
     }
 
     /// The hook's answer to `resume`: whether its lease had held until now.
-    pub fn handle_resumed(&mut self, now: Moment, answer: Result<bool, String>) {
-        let Some(attempt) = &mut self.attempt else {
+    pub fn handle_resumed(&mut self, now: Moment, epoch: Epoch, answer: Result<bool, String>) {
+        let Some(attempt) = self.attempt_of(epoch) else {
             return;
         };
         if attempt.phase != Phase::Released || attempt.resumed {
@@ -230,10 +231,11 @@ impl Process {
     pub fn handle_located(
         &mut self,
         now: Moment,
+        epoch: Epoch,
         pair: MarkPair,
         answer: Result<Vec<PartitionOffset>, String>,
     ) {
-        let Some(attempt) = &mut self.attempt else {
+        let Some(attempt) = self.attempt_of(epoch) else {
             return;
         };
         match (pair, answer) {
@@ -308,8 +310,15 @@ impl Process {
     }
 
     /// The fixed state is durable in the store, or could not be made so.
-    pub fn handle_stored(&mut self, now: Moment, answer: Result<Option<PartRef>, String>) {
-        let Some(epoch) = self.epoch() else { return };
+    pub fn handle_stored(
+        &mut self,
+        now: Moment,
+        epoch: Epoch,
+        answer: Result<Option<PartRef>, String>,
+    ) {
+        if self.epoch() != Some(epoch) {
+            return;
+        }
         match answer {
             Ok(part) => self.send(FromSidecar::Stored { epoch, part }),
             Err(reason) => self.decline(now, format!("the state could not be stored: {reason}")),
@@ -337,10 +346,8 @@ impl Process {
             LateMark::Writing(_) => true,
             LateMark::Unused => {
                 attempt.late = LateMark::Writing(missing.clone());
-                self.queue.push_back(ProcessOutput::Mark {
-                    pair: MarkPair::Spare,
-                    partitions: missing,
-                });
+                self.queue
+                    .push_back(attempt.mark_output(MarkPair::Spare, missing));
                 true
             }
             // There is one spare pair: a second new partition within one epoch ends the epoch, not the application's work.
