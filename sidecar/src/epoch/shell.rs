@@ -22,8 +22,8 @@ use cutline_state::Hook;
 use cutline_wire::client::Client;
 use tokio::sync::mpsc;
 
-use super::{DataPlane, Markers, StateKeeper, look};
-use crate::proxy::Decide;
+use super::{Markers, StateKeeper, look};
+use crate::proxy::{Decide, Proxy};
 
 /// Answers on their way to the loop; each is one thing the core asked for, and it asks for few at a time.
 const ANSWERS_MAX: usize = 256;
@@ -56,7 +56,7 @@ pub struct ShellParts {
     /// The control topic.
     pub control: Arc<ControlTopic>,
     /// The proxy.
-    pub plane: Arc<dyn DataPlane>,
+    pub proxy: Arc<Proxy>,
     /// The state.
     pub states: Arc<StateKeeper>,
     /// The hook, when the application has one.
@@ -166,44 +166,30 @@ impl Shell {
             ProcessOutput::HoldsChanged | ProcessOutput::GateChanged => {}
             ProcessOutput::TakePairs(epoch) => {
                 let markers = Arc::clone(&self.parts.markers);
-                self.start(async move {
-                    Answer::Pairs(epoch, markers.take_pairs().await.map_err(|e| e.to_string()))
-                });
+                self.start(async move { Answer::Pairs(epoch, text(markers.take_pairs().await)) });
             }
             ProcessOutput::Mark {
                 epoch,
                 pair,
+                marker,
                 partitions,
-                ..
             } => {
                 let markers = Arc::clone(&self.parts.markers);
                 self.start(async move {
-                    Answer::Marked(
-                        epoch,
-                        pair,
-                        markers
-                            .mark(pair, &partitions)
-                            .await
-                            .map_err(|e| e.to_string()),
-                    )
+                    let marked = markers.mark(pair, marker, &partitions).await;
+                    Answer::Marked(epoch, pair, text(marked))
                 });
             }
             ProcessOutput::Locate {
                 epoch,
                 pair,
+                marker,
                 partitions,
-                ..
             } => {
                 let markers = Arc::clone(&self.parts.markers);
                 self.start(async move {
-                    Answer::Located(
-                        epoch,
-                        pair,
-                        markers
-                            .locate(pair, &partitions)
-                            .await
-                            .map_err(|e| e.to_string()),
-                    )
+                    let found = markers.locate(pair, marker, &partitions).await;
+                    Answer::Located(epoch, pair, text(found))
                 });
             }
             ProcessOutput::ReadCommitted { read, inputs } => {
@@ -221,18 +207,18 @@ impl Shell {
                 self.look(partition, from, to, committed_only);
             }
             ProcessOutput::ProveUnacked(conns) => {
-                let plane = Arc::clone(&self.parts.plane);
-                self.start(async move {
-                    plane.prove(&conns).await;
-                    Answer::Proved(conns)
-                });
+                let proxy = Arc::clone(&self.parts.proxy);
+                self.start(async move { Answer::Proved(proxy.prove(&conns).await) });
             }
             ProcessOutput::PauseHook(epoch) => self.call_hook(epoch, pause, Answer::Paused),
             ProcessOutput::ResumeHook(epoch) => self.call_hook(epoch, resume, Answer::Resumed),
-            ProcessOutput::Record(epoch) => self.record(epoch),
-            ProcessOutput::Discard(_) => {
+            ProcessOutput::Record(epoch) => {
                 let states = Arc::clone(&self.parts.states);
-                tokio::spawn(async move { states.discard().await });
+                self.start(async move { Answer::Recorded(epoch, text(states.fix(epoch).await)) });
+            }
+            ProcessOutput::Discard(epoch) => {
+                let states = Arc::clone(&self.parts.states);
+                tokio::spawn(async move { states.discard(epoch).await });
             }
             ProcessOutput::RegisterTopics(topics) => self.register(topics),
         }
@@ -283,18 +269,10 @@ impl Shell {
                 let calling = call(hook);
                 self.start(async move { answer(epoch, calling.await) });
             }
-            None => self.start(async move { answer(epoch, Err("no hook is configured".to_owned())) }),
+            None => {
+                self.start(async move { answer(epoch, Err("no hook is configured".to_owned())) })
+            }
         }
-    }
-
-    fn record(&self, epoch: Epoch) {
-        let states = Arc::clone(&self.parts.states);
-        self.start(async move {
-            Answer::Recorded(
-                epoch,
-                states.fix(epoch).await.map_err(|error| error.to_string()),
-            )
-        });
     }
 
     /// A topic is in the control topic before anything is produced to it. Until then its Produces wait, so this is
@@ -311,6 +289,11 @@ impl Shell {
             Answer::Registered(topics)
         });
     }
+}
+
+/// Errors travel into reports and reasons as text.
+fn text<T>(answer: Result<T, impl std::fmt::Display>) -> Result<T, String> {
+    answer.map_err(|error| error.to_string())
 }
 
 async fn pause(hook: Arc<Hook>) -> Result<BTreeMap<TopicPartition, Offset>, String> {
