@@ -6,13 +6,14 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cutline_control::{ControlError, ControlState, ControlTopic, Record, Registered};
-use cutline_model::{GroupId, Incarnation, Offset, ServiceName, SidecarId};
+use cutline_model::{GroupId, Incarnation, MarkerId, Offset, ServiceName, SidecarId};
 use cutline_protocol::mask::Masks;
 use cutline_wire::client::Client;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{epoch::DataPlane, proxy::Decide};
+use crate::proxy::{Decide, Proxy, Register};
 
 /// How often freshness is looked at.
 const FRESHNESS_PERIOD: Duration = Duration::from_millis(500);
@@ -36,35 +37,6 @@ impl Registrar {
         }
     }
 
-    /// A producer id was handed out; the response that carries it waits for this.
-    ///
-    /// # Errors
-    /// When the record is not acknowledged: the response must not be passed on.
-    pub async fn producer(
-        &self,
-        producer_id: i64,
-        transactional_id: Option<String>,
-    ) -> Result<(), ControlError> {
-        self.write(Record::Producer {
-            service: self.service.clone(),
-            producer_id,
-            transactional_id,
-        })
-        .await
-    }
-
-    /// A member of `group` joined; its join's response waits for this.
-    ///
-    /// # Errors
-    /// When the record is not acknowledged.
-    pub async fn group(&self, group: &GroupId) -> Result<(), ControlError> {
-        self.write(Record::Group {
-            service: self.service.clone(),
-            group: group.clone(),
-        })
-        .await
-    }
-
     async fn write(&self, record: Record) -> Result<(), ControlError> {
         let key = record.key();
         if self.written.lock().contains(&key) || self.is_known(&record) {
@@ -73,6 +45,16 @@ impl Registrar {
         self.control.append(&record).await?;
         self.written.lock().insert(key);
         Ok(())
+    }
+
+    async fn wrote(&self, record: Record) -> bool {
+        match self.write(record).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "not registered: the response that hands it out is not passed on");
+                false
+            }
+        }
     }
 
     fn is_known(&self, record: &Record) -> bool {
@@ -94,6 +76,27 @@ impl Registrar {
                 .is_some_and(|known| known == transactional_id),
             _ => false,
         }
+    }
+}
+
+impl Register for Registrar {
+    fn producer<'a>(
+        &'a self,
+        transactional_id: Option<&'a str>,
+        producer: MarkerId,
+    ) -> BoxFuture<'a, bool> {
+        Box::pin(self.wrote(Record::Producer {
+            service: self.service.clone(),
+            producer_id: producer.producer_id,
+            transactional_id: transactional_id.map(str::to_owned),
+        }))
+    }
+
+    fn group<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, bool> {
+        Box::pin(self.wrote(Record::Group {
+            service: self.service.clone(),
+            group: group.clone(),
+        }))
     }
 }
 
@@ -122,7 +125,7 @@ pub struct Follower {
     /// The core.
     pub core: Arc<Decide>,
     /// The proxy.
-    pub plane: Arc<dyn DataPlane>,
+    pub proxy: Arc<Proxy>,
     /// For topic ids.
     pub client: Client,
     /// What is in force.
@@ -190,7 +193,7 @@ impl Follower {
                     if stale != suspended {
                         suspended = stale;
                         tracing::warn!(stale, "control topic out of reach: fetches stop while it is");
-                        self.plane.suspend(stale);
+                        self.core.with(|process, _| process.handle_suspended(stale));
                     }
                 }
             }
@@ -207,11 +210,11 @@ impl Follower {
     async fn set_fence(&self, fenced: bool) {
         if fenced {
             tracing::info!("fenced: the application's connections are closed");
-            self.plane.fence().await;
+            self.proxy.fence().await;
             self.core.with(|process, now| process.handle_fenced(now));
         } else {
             tracing::info!("the fence has lifted");
-            self.plane.lift();
+            self.proxy.lift();
         }
         self.fenced.send_replace(fenced);
     }

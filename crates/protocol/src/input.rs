@@ -132,6 +132,8 @@ pub struct Inputs {
     bounds: BTreeMap<TopicPartition, Offset>,
     /// Every partition is held, those never fetched before too.
     closed: bool,
+    /// Nothing is fetched at all: what is masked is not known.
+    suspended: bool,
 }
 
 impl Inputs {
@@ -159,7 +161,12 @@ impl Inputs {
         if self.closed && input.hold.is_none() {
             input.hold = Some(input.end);
         }
-        self.hold_of(partition).is_none_or(|hold| offset < hold)
+        !self.suspended && self.hold_of(partition).is_none_or(|hold| offset < hold)
+    }
+
+    /// While suspended nothing may be fetched.
+    pub fn suspend(&mut self, suspended: bool) {
+        self.suspended = suspended;
     }
 
     /// The connection reads `partition` no more.
@@ -279,7 +286,7 @@ impl Inputs {
             .values()
             .filter(|input| input.hold.is_some())
             .count();
-        by_epoch + self.bounds.len()
+        by_epoch + self.bounds.len() + usize::from(self.suspended)
     }
 
     /// Partitions some live connection asked for lately.

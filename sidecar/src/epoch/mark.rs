@@ -68,9 +68,14 @@ impl Markers {
     pub async fn mark(
         &self,
         pair: MarkPair,
+        marker: MarkerId,
         partitions: &[TopicPartition],
     ) -> Result<(), MarkerError> {
         let mut slot = self.slot(pair).lock().await;
+        if slot.writer.fresh() != Some(marker) {
+            // A later attempt took fresh pairs: nobody is armed for what would be written now.
+            return Err(MarkerError::NotReady);
+        }
         let ends = self.client.list_offsets(partitions, Spot::End).await?;
         let before = ends
             .into_iter()
@@ -92,16 +97,19 @@ impl Markers {
     pub async fn locate(
         &self,
         pair: MarkPair,
+        marker: MarkerId,
         partitions: &[TopicPartition],
     ) -> Result<Vec<PartitionOffset>, MarkerError> {
-        let slot = self.slot(pair).lock().await;
-        let marker = slot.written.pair.ok_or(MarkerError::NotReady)?;
-        let from = partitions.iter().map(|p| {
-            (
-                p.clone(),
-                slot.written.before.get(p).copied().unwrap_or_default(),
-            )
-        });
+        let before = {
+            let slot = self.slot(pair).lock().await;
+            if slot.written.pair != Some(marker) {
+                return Err(MarkerError::NotReady);
+            }
+            slot.written.before.clone()
+        };
+        let from = partitions
+            .iter()
+            .map(|p| (p.clone(), before.get(p).copied().unwrap_or_default()));
         let found = locate(&self.client, marker, &from.collect()).await?;
         Ok(found
             .into_iter()

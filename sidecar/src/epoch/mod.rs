@@ -3,13 +3,11 @@
 //! It holds no rule: a turn waits for one thing, feeds one input, drains the core's queue, and starts whatever that asked
 //! for. Each thing started reports back as an input, so the core never waits for any of them.
 
-mod data_plane;
 mod look;
 mod mark;
 mod shell;
 mod states;
 
-pub use data_plane::{DataPlane, Pending};
 pub use mark::Markers;
 pub use shell::{Shell, ShellParts};
 pub use states::{StateKeeper, StatesError};

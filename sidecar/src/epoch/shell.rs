@@ -4,12 +4,7 @@
 //! queue to its end. Whatever takes time is started as a task of its own and comes back as an answer, so that heartbeats
 //! of the core, above all its watchdog, never wait for a broker, a hook or the store.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::Future,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use cutline_client::link::Uplink;
 use cutline_control::{ControlTopic, Record};

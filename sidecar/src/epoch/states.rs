@@ -109,7 +109,7 @@ impl StateKeeper {
     /// # Errors
     /// When one of them cannot be fixed; then none is.
     pub async fn fix(&self, epoch: Epoch) -> Result<(), StatesError> {
-        self.discard().await;
+        self.discard_all().await;
         let mut states = Vec::with_capacity(self.providers.len());
         for provider in &self.providers {
             states.push(provider.fix().await?);
@@ -142,8 +142,20 @@ impl StateKeeper {
         Ok(part.finish().await?)
     }
 
-    /// Lets go of what was fixed.
-    pub async fn discard(&self) {
+    /// Lets go of what was fixed for `epoch`.
+    pub async fn discard(&self, epoch: Epoch) {
+        let fixed = self
+            .fixture
+            .lock()
+            .await
+            .as_ref()
+            .map(|fixture| fixture.epoch);
+        if fixed == Some(epoch) {
+            self.discard_all().await;
+        }
+    }
+
+    async fn discard_all(&self) {
         let Some(fixture) = self.fixture.lock().await.take() else {
             return;
         };

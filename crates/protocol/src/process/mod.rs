@@ -462,6 +462,12 @@ impl Process {
         self.queue.push_back(ProcessOutput::HoldsChanged);
     }
 
+    /// The control topic has been out of reach for too long to know the masks, or is within reach again.
+    pub fn handle_suspended(&mut self, suspended: bool) {
+        self.inputs.suspend(suspended);
+        self.queue.push_back(ProcessOutput::HoldsChanged);
+    }
+
     /// The application is fenced: its connections are closed, so nothing has to stay held. An attempt that stayed held
     /// for this is over; any other fails.
     pub fn handle_fenced(&mut self, now: Moment) {
@@ -479,7 +485,9 @@ impl Process {
         self.inputs.reset();
     }
 
-    fn group_members(&self) -> Vec<GroupMembers> {
+    /// Members of groups behind this sidecar.
+    #[must_use]
+    pub fn group_members(&self) -> Vec<GroupMembers> {
         self.groups
             .iter()
             .map(|(group, here)| GroupMembers {

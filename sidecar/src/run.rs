@@ -1,0 +1,499 @@
+//! One run of a sidecar, from registration to eviction: everything is put together here and taken apart again.
+//!
+//! The order is the promise: the control topic is read past our own registration, masks and fences are in force, and the
+//! marker ids are ours, before the first byte of the application is forwarded. A run that is evicted ends, and a new one,
+//! with a new incarnation, takes its place.
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+
+use cutline_client::link::{Downlink, LINK_VERSION, Uplink};
+use cutline_control::{ControlError, ControlOptions, ControlTopic, Record, Registered};
+use cutline_model::{
+    Capture, Guarantee, Incarnation, PartitionOffset, ProcessId, Scope, SidecarId, ToSidecar,
+    TopicName, TopicPartition,
+};
+use cutline_protocol::{Process, ProcessConfig};
+use cutline_state::{Hook, Provider};
+use cutline_wire::{
+    client::{Client, ClientError, ClientOptions},
+    marker::MarkerError,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    control::{Follower, Registrar, register},
+    epoch::{Markers, Shell, ShellParts, StateKeeper, StatesError},
+    link::{Link, LinkEvent},
+    proxy::{Decide, Proxy, ProxyConfig, metrics::Metrics},
+};
+
+/// Messages waiting for the link, or from it: an epoch has a handful under way.
+const LINK_QUEUE_MAX: usize = 1_024;
+
+/// What a sidecar is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which sidecar.
+    pub sidecar: SidecarId,
+    /// Which deployment.
+    pub deployment: String,
+    /// `host:port` of some brokers.
+    pub kafka: Vec<String>,
+    /// librdkafka's settings for the control topic's connection.
+    pub kafka_security: std::collections::BTreeMap<String, String>,
+    /// Where the application connects.
+    pub listen: SocketAddr,
+    /// The admin API's base URL; none for a plain proxy.
+    pub admin: Option<String>,
+    /// How work is known to be finished.
+    pub capture: Capture,
+    /// The hook's base URL, for [`Capture::Hook`].
+    pub hook: Option<Arc<Hook>>,
+    /// Whose state is one state.
+    pub scope: Scope,
+    /// The states.
+    pub states: Vec<Arc<dyn Provider>>,
+    /// Where state goes; the admin API says so where this does not.
+    pub store: Option<String>,
+    /// Topics whose readers without a group can rebuild what they read.
+    pub rebuildable: BTreeSet<TopicName>,
+    /// How long fetches are forwarded without the control topic.
+    pub stale_after: Duration,
+}
+
+/// Why a run did not come up or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The control topic.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The cluster.
+    #[error("Kafka: {0}")]
+    Kafka(#[from] ClientError),
+    /// The marker ids.
+    #[error("the marker ids cannot be taken: {0}")]
+    Markers(#[from] MarkerError),
+    /// The state or the store.
+    #[error(transparent)]
+    States(#[from] StatesError),
+    /// The local port.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was taken out of the view; a new one may begin.
+    Evicted,
+    /// It was told to stop.
+    Stopped,
+}
+
+/// A plain transparent proxy: no admin API, no core.
+///
+/// # Errors
+/// When it cannot listen.
+pub async fn run_plain(
+    settings: &Settings,
+    metrics: Metrics,
+    ready: &watch::Sender<bool>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Ended, RunError> {
+    let decide = Arc::new(Decide::without_core());
+    let _proxy = listen(settings, decide, None, metrics, false)?;
+    ready.send_replace(true);
+    let _stopped = stop.wait_for(|stop| *stop).await;
+    Ok(Ended::Stopped)
+}
+
+/// One run of a sidecar with an admin API.
+///
+/// # Errors
+/// When it cannot come up: nothing was forwarded then.
+pub async fn run_once(
+    settings: &Settings,
+    admin: &str,
+    metrics: Metrics,
+    ready: &watch::Sender<bool>,
+    stop: watch::Receiver<bool>,
+) -> Result<Ended, RunError> {
+    let run = Run::start(settings, admin, metrics).await?;
+    ready.send_replace(true);
+    let ended = run.until_over(stop).await;
+    ready.send_replace(false);
+    Ok(ended)
+}
+
+/// Everything of one run. Dropping it ends the tasks and closes the connections.
+struct Run {
+    control: Arc<ControlTopic>,
+    registered: Registered,
+    follower: tokio::task::JoinHandle<()>,
+    _proxy: Arc<Proxy>,
+    tasks: JoinSet<()>,
+}
+
+impl Run {
+    async fn start(settings: &Settings, admin: &str, metrics: Metrics) -> Result<Self, RunError> {
+        let incarnation = Incarnation::from(uuid::Uuid::new_v4().to_string());
+        let states = Arc::new(StateKeeper::new(
+            process_id(settings),
+            settings.states.clone(),
+        ));
+        states.probe().await?;
+        if let Some(store) = &settings.store {
+            states.open_store(store).await?;
+        }
+        let client_id = format!("cutline-{}", settings.sidecar);
+        let options = ClientOptions {
+            client_id: client_id.clone(),
+            ..ClientOptions::default()
+        };
+        let client = Client::connect(&settings.kafka, options).await?;
+        let control = Arc::new(ControlTopic::open(&control_options(settings, client_id)).await?);
+        let registered = Registered {
+            sidecar: settings.sidecar.clone(),
+            incarnation: incarnation.clone(),
+            scope: settings.scope,
+            has_state: states.has_state(),
+            gone: false,
+        };
+        let state = register(&control, registered.clone()).await?;
+        let markers = Arc::new(Markers::new(client.clone(), &marker_name(settings)));
+        take_marker_ids(&markers).await?;
+
+        let decide = Arc::new(Decide::with_core(Process::new(process_config(
+            settings,
+            &incarnation,
+            &states,
+        ))));
+        let registrar = Arc::new(Registrar::new(
+            Arc::clone(&control),
+            settings.sidecar.service.clone(),
+        ));
+        let proxy = Arc::new(listen(
+            settings,
+            Arc::clone(&decide),
+            Some(registrar),
+            metrics,
+            true,
+        )?);
+        let (applied, applied_seen) = watch::channel(None);
+        let follower = Follower {
+            sidecar: settings.sidecar.clone(),
+            incarnation: incarnation.clone(),
+            control: Arc::clone(&control),
+            core: Arc::clone(&decide),
+            proxy: Arc::clone(&proxy),
+            client: client.clone(),
+            applied,
+            fenced: watch::Sender::new(true),
+            stale_after: settings.stale_after,
+        };
+        // The proxy came up fenced; this lifts it unless the topic says otherwise.
+        follower.apply(&state, None).await;
+
+        let (uplink, outbox) = mpsc::channel(LINK_QUEUE_MAX);
+        let (events_tx, events) = mpsc::channel(LINK_QUEUE_MAX);
+        let (messages_tx, messages) = mpsc::channel(LINK_QUEUE_MAX);
+        let shell = Shell::new(ShellParts {
+            core: Arc::clone(&decide),
+            service: settings.sidecar.service.clone(),
+            client,
+            control: Arc::clone(&control),
+            proxy: Arc::clone(&proxy),
+            states: Arc::clone(&states),
+            hook: settings.hook.clone(),
+            markers,
+            uplink: uplink.clone(),
+        });
+        let link = Link {
+            admin: admin.to_owned(),
+            hello: hello(settings, &incarnation, &states, &proxy),
+            outbox,
+            applied: applied_seen,
+            status: status(Arc::clone(&decide), Arc::clone(&proxy)),
+            events: events_tx,
+        };
+        let desk = Desk {
+            core: decide,
+            states,
+            hook: settings.hook.clone(),
+            uplink,
+            messages: messages_tx,
+            own_store: settings.store.is_some(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(shell.run(messages));
+        tasks.spawn(link.run());
+        tasks.spawn(desk.run(events));
+        let follower = tokio::spawn(follower.run(state));
+        Ok(Self {
+            control,
+            registered,
+            follower,
+            _proxy: proxy,
+            tasks,
+        })
+    }
+
+    async fn until_over(mut self, mut stop: watch::Receiver<bool>) -> Ended {
+        let ended = tokio::select! {
+            _ = &mut self.follower => Ended::Evicted,
+            _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
+        };
+        self.tasks.shutdown().await;
+        self.follower.abort();
+        if ended == Ended::Stopped {
+            let gone = Registered {
+                gone: true,
+                ..self.registered
+            };
+            if let Err(error) = self.control.append(&Record::Sidecar(gone)).await {
+                tracing::warn!(%error, "the end of this run is not in the control topic; it will be evicted");
+            }
+        }
+        ended
+    }
+}
+
+/// Answers what the admin API asks outside an epoch, and passes on what is about one.
+struct Desk {
+    core: Arc<Decide>,
+    states: Arc<StateKeeper>,
+    hook: Option<Arc<Hook>>,
+    uplink: mpsc::Sender<Uplink>,
+    messages: mpsc::Sender<Option<ToSidecar>>,
+    own_store: bool,
+}
+
+impl Desk {
+    async fn run(self, mut events: mpsc::Receiver<LinkEvent>) {
+        while let Some(event) = events.recv().await {
+            let passed = match event {
+                LinkEvent::Connected { store } => {
+                    self.open(store).await;
+                    Ok(())
+                }
+                LinkEvent::Lost => self.messages.send(None).await,
+                LinkEvent::Message(Downlink::Epoch { message }) => {
+                    self.messages.send(Some(message)).await
+                }
+                LinkEvent::Message(message) => {
+                    self.answer(message);
+                    Ok(())
+                }
+            };
+            if passed.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn open(&self, store: String) {
+        tracing::info!(store, "welcomed by the admin API");
+        if self.own_store || !self.states.has_state() {
+            return;
+        }
+        if let Err(error) = self.states.open_store(&store).await {
+            tracing::error!(%error, store, "the store the admin API names cannot be used here; give --store");
+        }
+    }
+
+    fn answer(&self, message: Downlink) {
+        let (uplink, states, hook) = (
+            self.uplink.clone(),
+            Arc::clone(&self.states),
+            self.hook.clone(),
+        );
+        match message {
+            Downlink::AskDelivered {
+                request,
+                partitions,
+            } => {
+                let ends = self.delivered(partitions);
+                tokio::spawn(async move { uplink.send(Uplink::Delivered { request, ends }).await });
+            }
+            Downlink::RestoreState {
+                request,
+                epoch,
+                part,
+            } => {
+                tokio::spawn(async move {
+                    let restored = states
+                        .restore(&part)
+                        .await
+                        .map_err(|error| error.to_string());
+                    match &restored {
+                        Ok(()) => {
+                            tracing::info!(%epoch, bytes = part.state_bytes, "state put back and verified")
+                        }
+                        Err(error) => tracing::error!(%epoch, error, "state not put back"),
+                    }
+                    uplink
+                        .send(Uplink::Done {
+                            request,
+                            error: restored.err(),
+                        })
+                        .await
+                });
+            }
+            Downlink::ResumeHook { request } => {
+                tokio::spawn(async move {
+                    let resumed = match hook {
+                        Some(hook) => hook
+                            .resume()
+                            .await
+                            .map(|_| ())
+                            .map_err(|error| error.to_string()),
+                        None => Ok(()),
+                    };
+                    uplink
+                        .send(Uplink::Done {
+                            request,
+                            error: resumed.err(),
+                        })
+                        .await
+                });
+            }
+            Downlink::Welcome { .. } | Downlink::Refused { .. } | Downlink::Epoch { .. } => {}
+        }
+    }
+
+    fn delivered(&self, partitions: Vec<TopicPartition>) -> Vec<PartitionOffset> {
+        let ends = self.core.with(|process, _| {
+            let known = partitions.into_iter().filter_map(|partition| {
+                let offset = process.inputs().delivered_end(&partition)?;
+                Some(PartitionOffset { partition, offset })
+            });
+            known.collect()
+        });
+        ends.unwrap_or_default()
+    }
+}
+
+fn listen(
+    settings: &Settings,
+    decide: Arc<Decide>,
+    registrar: Option<Arc<Registrar>>,
+    metrics: Metrics,
+    fenced: bool,
+) -> Result<Proxy, RunError> {
+    let config = ProxyConfig {
+        kafka: settings.kafka.clone(),
+        listen: settings.listen,
+        decide,
+        register: registrar.map(|registrar| registrar as Arc<_>),
+        metrics,
+        fenced,
+    };
+    Proxy::start(config).map_err(|source| RunError::Listen {
+        address: settings.listen,
+        source,
+    })
+}
+
+fn process_id(settings: &Settings) -> ProcessId {
+    let instance = (settings.scope == Scope::Instance).then(|| settings.sidecar.instance.clone());
+    ProcessId {
+        service: settings.sidecar.service.clone(),
+        instance,
+    }
+}
+
+fn process_config(
+    settings: &Settings,
+    incarnation: &Incarnation,
+    states: &StateKeeper,
+) -> ProcessConfig {
+    let has_state = states.has_state();
+    ProcessConfig {
+        id: settings.sidecar.clone(),
+        incarnation: incarnation.clone(),
+        scope: settings.scope,
+        capture: settings.capture,
+        guarantee: if has_state {
+            Guarantee::Consistent
+        } else {
+            Guarantee::PositionsOnly
+        },
+        has_state,
+        rebuildable: settings.rebuildable.clone(),
+    }
+}
+
+fn control_options(settings: &Settings, client_id: String) -> ControlOptions {
+    ControlOptions {
+        bootstrap: settings.kafka.join(","),
+        deployment: settings.deployment.clone(),
+        client_id,
+        kafka: settings.kafka_security.clone(),
+    }
+}
+
+fn marker_name(settings: &Settings) -> String {
+    format!("__cutline.{}.{}", settings.deployment, settings.sidecar)
+}
+
+/// Takes the marker ids over from an earlier run: what that left open is aborted, which is no marker. A broker without
+/// transactions has none to hand out; then only `synchronous` checkpoints work, and the coordinator says so.
+async fn take_marker_ids(markers: &Markers) -> Result<(), RunError> {
+    match markers.take_pairs().await {
+        Ok(_) => Ok(()),
+        Err(MarkerError::Client(ClientError::Unsupported { .. })) => {
+            tracing::warn!(
+                "the broker has no transactions: only synchronous checkpoints can be taken"
+            );
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn hello(
+    settings: &Settings,
+    incarnation: &Incarnation,
+    states: &StateKeeper,
+    proxy: &Proxy,
+) -> Uplink {
+    Uplink::Hello {
+        version: LINK_VERSION,
+        deployment: settings.deployment.clone(),
+        sidecar: settings.sidecar.clone(),
+        incarnation: incarnation.clone(),
+        scope: settings.scope,
+        capture: settings.capture,
+        providers: states.names(),
+        listen: proxy.local().to_string(),
+    }
+}
+
+fn status(core: Arc<Decide>, proxy: Arc<Proxy>) -> Box<dyn Fn() -> Uplink + Send + Sync> {
+    Box::new(move || {
+        let known = core.with(|process, now| {
+            let reads = process.inputs().read_now(now).cloned().collect();
+            (
+                process.group_members(),
+                reads,
+                process.outputs().known_topics().iter().cloned().collect(),
+            )
+        });
+        let (groups, reads, outputs) = known.unwrap_or_default();
+        Uplink::Status {
+            app_connections: u32::try_from(proxy.connections()).unwrap_or(u32::MAX),
+            groups,
+            reads,
+            outputs,
+            fenced: proxy.is_fenced(),
+        }
+    })
+}
