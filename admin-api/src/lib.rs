@@ -1,1 +1,16 @@
-//! TODO
+//! The admin API of Cutline: the control plane's shell.
+//!
+//! It drives the protocol's coordinator for one epoch at a time, keeps the registry of sidecars, answers the REST
+//! interface and runs restores. What it knows about finished work it reads from the store; what sidecars must obey
+//! without it stands in the control topic. It holds no rule of the protocol.
+
+pub mod app;
+pub mod busy;
+pub mod config;
+pub mod events;
+pub mod leader;
+pub mod link;
+pub mod metrics;
+pub mod problem;
+pub mod ready;
+pub mod registry;

@@ -1,0 +1,167 @@
+//! How this admin API is set up: parsed once, into types that cannot be wrong.
+//!
+//! Every default is a constant with its reason. Where a value comes from (flag, environment, file) is the loader's
+//! business.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use cutline_model::{Limits, Mode};
+use cutline_store::StoreSpec;
+
+/// How long a sidecar may be out of reach, and how long it forwards fetches without the control topic.
+pub const CONTROL_STALE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From *go* until the manifest stands. Copying state takes most of it.
+pub const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(600);
+/// From the trigger until every sidecar is armed: a few messages and one question to the broker.
+pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Attempts after the first: enough to outlive a rebalance.
+pub const CHECKPOINT_RETRIES: u32 = 3;
+/// The least time between the end of a scheduled checkpoint and the next.
+pub const MIN_PAUSE: Duration = Duration::ZERO;
+/// Scheduled checkpoints that may fail one after another before somebody is woken.
+pub const TOLERABLE_FAILURES: u32 = 3;
+/// Checkpoints kept besides savepoints.
+pub const KEEP_LAST: usize = 100;
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `host:port` to listen on.
+    pub listen: String,
+    /// Which deployment this is the admin API of.
+    pub deployment: String,
+    /// Kafka's bootstrap servers, `host:port` each.
+    pub kafka: Vec<String>,
+    /// librdkafka's settings.
+    pub kafka_settings: BTreeMap<String, String>,
+    /// Where checkpoints are kept.
+    pub store: StoreSpec,
+    /// See [`CONTROL_STALE_TIMEOUT`].
+    pub control_stale_timeout: Duration,
+    /// How checkpoints are taken.
+    pub checkpoint: CheckpointConfig,
+    /// Deadlines inside the sidecars; alignment, drain, record and mark fit in the pause.
+    pub limits: Limits,
+    /// Which checkpoints are kept.
+    pub retention: Retention,
+}
+
+impl Config {
+    /// The configuration that remains when only what must be given is given.
+    #[must_use]
+    pub fn new(listen: &str, deployment: &str, kafka: &str, store: StoreSpec) -> Self {
+        Self {
+            listen: listen.to_owned(),
+            deployment: deployment.to_owned(),
+            kafka: kafka
+                .split(',')
+                .map(|host| host.trim().to_owned())
+                .collect(),
+            kafka_settings: BTreeMap::new(),
+            store,
+            control_stale_timeout: CONTROL_STALE_TIMEOUT,
+            checkpoint: CheckpointConfig::default(),
+            limits: Limits::default(),
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// How checkpoints are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointConfig {
+    /// From one trigger to the next; `None`: only on request.
+    pub interval: Option<Duration>,
+    /// See [`MIN_PAUSE`].
+    pub min_pause: Duration,
+    /// See [`CHECKPOINT_TIMEOUT`].
+    pub timeout: Duration,
+    /// See [`PREPARE_TIMEOUT`].
+    pub prepare_timeout: Duration,
+    /// How input is held when the request does not say.
+    pub mode: Mode,
+    /// See [`CHECKPOINT_RETRIES`].
+    pub retries: u32,
+    /// See [`TOLERABLE_FAILURES`].
+    pub tolerable_failures: u32,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self {
+            interval: None,
+            min_pause: MIN_PAUSE,
+            timeout: CHECKPOINT_TIMEOUT,
+            prepare_timeout: PREPARE_TIMEOUT,
+            mode: Mode::Aligned,
+            retries: CHECKPOINT_RETRIES,
+            tolerable_failures: TOLERABLE_FAILURES,
+        }
+    }
+}
+
+/// Which checkpoints are kept. Savepoints always are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How many; at least one.
+    pub keep_last: usize,
+    /// How old they may grow; the last one is kept whatever its age.
+    pub max_age: Option<Duration>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            keep_last: KEEP_LAST,
+            max_age: None,
+        }
+    }
+}
+
+/// Why limits do not fit into each other.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "checkpoint.alignment-timeout, drain-timeout, checkpoint.record-timeout and checkpoint.mark-timeout add up to {sum_ms} ms, more than max-pause ({max_ms} ms): raise max-pause or lower one of them"
+)]
+pub struct LimitsDoNotFit {
+    sum_ms: u64,
+    max_ms: u64,
+}
+
+/// Checks that what happens inside a pause fits in it.
+///
+/// # Errors
+/// When it does not.
+pub fn check_limits(limits: &Limits) -> Result<(), LimitsDoNotFit> {
+    let sum_ms = [
+        limits.alignment_ms,
+        limits.drain_ms,
+        limits.record_ms,
+        limits.mark_ms,
+    ]
+    .into_iter()
+    .fold(0, u64::saturating_add);
+    if sum_ms > limits.max_pause_ms {
+        return Err(LimitsDoNotFit {
+            sum_ms,
+            max_ms: limits.max_pause_ms,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_inside_a_pause_must_fit_in_it() {
+        assert_eq!(check_limits(&Limits::default()), Ok(()));
+        let tight = Limits {
+            max_pause_ms: 1_000,
+            ..Limits::default()
+        };
+        let error = check_limits(&tight).unwrap_err().to_string();
+        assert!(error.contains("max-pause (1000 ms)"), "{error}");
+    }
+}

@@ -1,0 +1,313 @@
+//! What is counted, in the names of the interface: Prometheus text, base units, bounded labels.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// Processes with a label of their own; what comes later is counted as `other`.
+const PROCESS_LABELS_MAX: usize = 200;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ProcessLabel {
+    process: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabel {
+    op: &'static str,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// Every metric of the admin API. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    completed: Counter,
+    failed: Family<ReasonLabel, Counter>,
+    last_duration: Seconds,
+    last_size: Gauge,
+    last_completed: Seconds,
+    pause: Family<ProcessLabel, Histogram>,
+    alignment: Histogram,
+    start_delay: Histogram,
+    restores_completed: Counter,
+    restores_failed: Counter,
+    last_restore_duration: Seconds,
+    last_restore_completed: Seconds,
+    restore_masked: Counter,
+    sidecars: Family<StateLabel, Gauge<i64>>,
+    store: Family<OperationLabel, Histogram>,
+    leading: Gauge<i64>,
+    processes: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Arc::default(),
+            completed: Counter::default(),
+            failed: Family::default(),
+            last_duration: Seconds::default(),
+            last_size: Gauge::default(),
+            last_completed: Seconds::default(),
+            pause: Family::new_with_constructor(histogram),
+            alignment: histogram(),
+            start_delay: histogram(),
+            restores_completed: Counter::default(),
+            restores_failed: Counter::default(),
+            last_restore_duration: Seconds::default(),
+            last_restore_completed: Seconds::default(),
+            restore_masked: Counter::default(),
+            sidecars: Family::default(),
+            store: Family::new_with_constructor(histogram),
+            leading: Gauge::default(),
+            processes: Arc::default(),
+        };
+        metrics.registry = Arc::new(metrics.register());
+        metrics
+    }
+}
+
+/// From a millisecond to about half a minute.
+fn histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 16))
+}
+
+impl Metrics {
+    /// A checkpoint completed.
+    pub fn checkpoint_completed(&self, duration: Duration, state_bytes: u64, at_seconds: f64) {
+        self.completed.inc();
+        self.last_duration.set(duration.as_secs_f64());
+        self.last_size
+            .set(i64::try_from(state_bytes).unwrap_or(i64::MAX));
+        self.last_completed.set(at_seconds);
+    }
+
+    /// A checkpoint failed; `reason` is one of few words.
+    pub fn checkpoint_failed(&self, reason: &'static str) {
+        let reason = reason.to_owned();
+        self.failed.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// How one process fared.
+    pub fn process(&self, process: &str, pause_ms: f64, alignment_ms: f64, start_delay_ms: f64) {
+        let process = self.process_label(process);
+        let label = ProcessLabel { process };
+        self.pause.get_or_create(&label).observe(pause_ms / 1_000.0);
+        self.alignment.observe(alignment_ms / 1_000.0);
+        self.start_delay.observe(start_delay_ms / 1_000.0);
+    }
+
+    /// A restore completed, masking so many offsets.
+    pub fn restore_completed(&self, duration: Duration, masked_offsets: u64, at_seconds: f64) {
+        self.restores_completed.inc();
+        self.restore_masked.inc_by(masked_offsets);
+        self.last_restore_duration.set(duration.as_secs_f64());
+        self.last_restore_completed.set(at_seconds);
+    }
+
+    /// A restore failed or was aborted.
+    pub fn restore_failed(&self) {
+        self.restores_failed.inc();
+    }
+
+    /// How many sidecars are in each state.
+    pub fn sidecars(&self, state: &'static str, count: usize) {
+        let label = StateLabel { state };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.sidecars.get_or_create(&label).set(count);
+    }
+
+    /// How long the store took for an operation.
+    pub fn store(&self, op: &'static str, took: Duration) {
+        let label = OperationLabel { op };
+        self.store.get_or_create(&label).observe(took.as_secs_f64());
+    }
+
+    /// Whether this admin API leads.
+    pub fn leading(&self, leading: bool) {
+        self.leading.set(i64::from(leading));
+    }
+
+    /// All of it, as Prometheus reads it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a string takes any text");
+        text
+    }
+
+    fn process_label(&self, process: &str) -> String {
+        let mut known = self.processes.lock();
+        if known.contains(process) {
+            return process.to_owned();
+        }
+        if known.len() >= PROCESS_LABELS_MAX {
+            return "other".to_owned();
+        }
+        known.insert(process.to_owned());
+        process.to_owned()
+    }
+
+    fn register(&self) -> Registry {
+        let mut all = Registry::with_prefix("cutline");
+        all.register(
+            "checkpoints_completed",
+            "Checkpoints that completed",
+            self.completed.clone(),
+        );
+        all.register(
+            "checkpoints_failed",
+            "Checkpoints that failed",
+            self.failed.clone(),
+        );
+        all.register_with_unit(
+            "last_checkpoint_duration",
+            "From trigger to manifest",
+            Unit::Seconds,
+            self.last_duration.clone(),
+        );
+        all.register_with_unit(
+            "last_checkpoint_size",
+            "State of the last checkpoint",
+            Unit::Bytes,
+            self.last_size.clone(),
+        );
+        all.register_with_unit(
+            "last_checkpoint_completed_timestamp",
+            "When the last checkpoint completed",
+            Unit::Seconds,
+            self.last_completed.clone(),
+        );
+        all.register_with_unit(
+            "checkpoint_pause",
+            "First hold to release",
+            Unit::Seconds,
+            self.pause.clone(),
+        );
+        all.register_with_unit(
+            "checkpoint_alignment",
+            "First hold to the last",
+            Unit::Seconds,
+            self.alignment.clone(),
+        );
+        all.register_with_unit(
+            "checkpoint_start_delay",
+            "From go to the first hold",
+            Unit::Seconds,
+            self.start_delay.clone(),
+        );
+        all.register(
+            "restore_completed",
+            "Restores that completed",
+            self.restores_completed.clone(),
+        );
+        all.register(
+            "restore_failed",
+            "Restores that failed or were aborted",
+            self.restores_failed.clone(),
+        );
+        all.register_with_unit(
+            "restore_last_duration",
+            "How long the last restore took",
+            Unit::Seconds,
+            self.last_restore_duration.clone(),
+        );
+        all.register_with_unit(
+            "restore_last_completed_timestamp",
+            "When the last restore completed",
+            Unit::Seconds,
+            self.last_restore_completed.clone(),
+        );
+        all.register(
+            "restore_masked_offsets",
+            "Offsets masked by restores",
+            self.restore_masked.clone(),
+        );
+        all.register("sidecars", "Sidecars by state", self.sidecars.clone());
+        all.register_with_unit(
+            "store_request",
+            "Requests to the store",
+            Unit::Seconds,
+            self.store.clone(),
+        );
+        all.register(
+            "leading",
+            "1 while this admin API coordinates its deployment",
+            self.leading.clone(),
+        );
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_the_names_of_the_interface() {
+        let metrics = Metrics::default();
+        metrics.checkpoint_completed(Duration::from_millis(1_500), 4_096, 1e9);
+        metrics.checkpoint_failed("timeout");
+        metrics.process("bank/0", 20.0, 5.0, 1.0);
+        metrics.sidecars("connected", 2);
+        metrics.store("decide", Duration::from_millis(3));
+        let text = metrics.text();
+        for line in [
+            "cutline_checkpoints_completed_total 1",
+            "cutline_checkpoints_failed_total{reason=\"timeout\"} 1",
+            "cutline_last_checkpoint_duration_seconds 1.5",
+            "cutline_last_checkpoint_size_bytes 4096",
+            "cutline_last_checkpoint_completed_timestamp_seconds ",
+            "cutline_checkpoint_pause_seconds_count{process=\"bank/0\"} 1",
+            "cutline_checkpoint_alignment_seconds_sum ",
+            "cutline_checkpoint_start_delay_seconds_sum ",
+            "cutline_sidecars{state=\"connected\"} 2",
+            "cutline_store_request_seconds_count{op=\"decide\"} 1",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn labels_of_processes_are_bounded() {
+        let metrics = Metrics::default();
+        for at in 0..PROCESS_LABELS_MAX + 10 {
+            metrics.process(&format!("bank/{at}"), 1.0, 0.0, 0.0);
+        }
+        let text = metrics.text();
+        assert!(text.contains("{process=\"other\"} 10"), "{text}");
+    }
+}
