@@ -7,3 +7,4 @@ pub mod control;
 pub mod epoch;
 pub mod link;
 pub mod run;
+pub mod setup;

@@ -1,2 +1,91 @@
-//! TODO
-fn main() {}
+//! The `cutline-sidecar` program: reads its configuration, starts its parts, runs until it is told to stop.
+
+use std::{process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use cutline_sidecar::{
+    config::{Arguments, Config},
+    http::{self, Status},
+    proxy::metrics::Metrics,
+    run::{self, Ended},
+    setup,
+};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("CUTLINE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter)
+        .init();
+    let config = match Config::load(arguments) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(%error, "the configuration cannot be used");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ran = match runtime {
+        Ok(runtime) => runtime.block_on(run(config)),
+        Err(error) => Err(error.into()),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the sidecar ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let (ready, is_ready) = watch::channel(false);
+    if let Some(at) = config.metrics {
+        let status = Status {
+            registry: Mutex::new(registry),
+            ready: is_ready,
+        };
+        let at = http::serve(at, Arc::new(status)).await?;
+        tracing::info!(%at, "metrics are served");
+    }
+    let settings = setup::settings(config)?;
+    let stop = stop_signal()?;
+    let Some(admin) = settings.admin.clone() else {
+        tracing::info!(listen = %settings.listen, "a plain proxy: no --admin was given");
+        run::run_plain(&settings, metrics, &ready, stop).await?;
+        return Ok(());
+    };
+    loop {
+        let ended = run::run_once(&settings, &admin, metrics.clone(), &ready, stop.clone()).await?;
+        if ended == Ended::Stopped {
+            return Ok(());
+        }
+    }
+}
+
+/// Becomes true when the process is asked to stop.
+fn stop_signal() -> std::io::Result<watch::Receiver<bool>> {
+    let (mut asked, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = asked.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        tracing::info!("asked to stop");
+        stop.send_replace(true);
+    });
+    Ok(stopped)
+}

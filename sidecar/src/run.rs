@@ -184,7 +184,7 @@ impl Run {
             settings,
             Arc::clone(&decide),
             Some(registrar),
-            metrics,
+            metrics.clone(),
             true,
         )?);
         let (applied, applied_seen) = watch::channel(None);
@@ -221,7 +221,7 @@ impl Run {
             hello: hello(settings, &incarnation, &states, &proxy),
             outbox,
             applied: applied_seen,
-            status: status(Arc::clone(&decide), Arc::clone(&proxy)),
+            status: status(Arc::clone(&decide), Arc::clone(&proxy), metrics),
             events: events_tx,
         };
         let desk = Desk {
@@ -477,8 +477,15 @@ fn hello(
     }
 }
 
-fn status(core: Arc<Decide>, proxy: Arc<Proxy>) -> Box<dyn Fn() -> Uplink + Send + Sync> {
+fn status(
+    core: Arc<Decide>,
+    proxy: Arc<Proxy>,
+    metrics: Metrics,
+) -> Box<dyn Fn() -> Uplink + Send + Sync> {
     Box::new(move || {
+        metrics
+            .held_partitions
+            .set(i64::try_from(core.held()).unwrap_or(i64::MAX));
         let known = core.with(|process, now| {
             let reads = process.inputs().read_now(now).cloned().collect();
             (

@@ -3,7 +3,7 @@
 //! Everything not named here passes byte for byte in any version.
 
 use kafka_protocol::messages::{
-    AddPartitionsToTxnRequest, ApiKey, ApiVersionsRequest, ConsumerGroupHeartbeatRequest,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiKey, ApiVersionsRequest, ConsumerGroupHeartbeatRequest,
     DescribeClusterRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
     InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, MetadataRequest,
     OffsetCommitRequest, ProduceRequest, SyncGroupRequest, TxnOffsetCommitRequest,
@@ -31,6 +31,9 @@ pub fn readable(api_key: i16) -> Option<VersionRange> {
         ApiKey::ApiVersions => ApiVersionsRequest::VERSIONS,
         ApiKey::InitProducerId => InitProducerIdRequest::VERSIONS,
         ApiKey::AddPartitionsToTxn => AddPartitionsToTxnRequest::VERSIONS,
+        ApiKey::AddOffsetsToTxn => AddOffsetsToTxnRequest::VERSIONS,
+        // With version 0 what follows are tokens without a Kafka header, which no frame parser can follow.
+        ApiKey::SaslHandshake => VersionRange { min: 1, max: 1 },
         ApiKey::EndTxn => EndTxnRequest::VERSIONS,
         ApiKey::TxnOffsetCommit => TxnOffsetCommitRequest::VERSIONS,
         ApiKey::DescribeCluster => DescribeClusterRequest::VERSIONS,

@@ -4,7 +4,7 @@
 //! replaced. Requests come from applications: nothing is allocated by a length they claim. Rules about what may be
 //! fetched or delivered are not here.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     frame::{Frame, PREFIX_BYTES},
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicKey {
     /// Its name.
-    Name(Box<str>),
+    Name(Arc<str>),
     /// Its id.
     Id([u8; 16]),
 }
@@ -62,8 +62,8 @@ pub struct FetchAsk {
     pub forgotten: Vec<(TopicKey, i32)>,
     /// The client's rack.
     pub rack: String,
-    /// Where `wait_ms_max` stands in the frame.
-    pub wait_at: usize,
+    /// Where the body begins in the frame, after the header.
+    pub body_at: usize,
     /// Where session id and epoch stand in the frame; versions before 7 have none.
     pub session_at: Option<usize>,
 }
@@ -73,10 +73,10 @@ impl FetchAsk {
     pub fn read(frame: &Frame, version: i16, rest_at: usize) -> Result<Self, Malformed> {
         let mut reader = Reader::starting_at(frame.whole(), rest_at, version >= 12);
         reader.skip_tags()?;
+        let body_at = reader.at();
         if version <= 14 {
             reader.i32("replica id")?;
         }
-        let wait_at = reader.at();
         let wait_ms_max = reader.i32("max wait")?;
         let bytes_min = reader.i32("min bytes")?;
         let bytes_max = reader.i32("max bytes")?;
@@ -110,7 +110,7 @@ impl FetchAsk {
             partitions,
             forgotten,
             rack,
-            wait_at,
+            body_at,
             session_at,
         })
     }
@@ -188,6 +188,10 @@ pub struct FetchedPartition {
     pub error: i16,
     /// The end of what is replicated.
     pub high_watermark: i64,
+    /// The end of what a `read_committed` client can see.
+    pub last_stable: i64,
+    /// The first offset still in the log; −1 where it is not said.
+    pub log_start: i64,
     /// True when the response lists transactions that were aborted.
     pub has_aborted: bool,
     /// The records and their length field.
@@ -207,6 +211,10 @@ pub struct FetchAnswer {
     pub session_id: i32,
     /// Where the session id stands in the frame; versions before 7 have none.
     pub session_at: Option<usize>,
+    /// Where the number of topics stands in the frame.
+    pub topic_count: Range<usize>,
+    /// Where the last topic ends.
+    pub topics_end: usize,
     /// The topics, in order.
     pub topics: Vec<TopicKey>,
     /// The partitions, in order.
@@ -235,13 +243,17 @@ impl FetchAnswer {
         };
         let mut topics = Vec::new();
         let mut partitions = Vec::new();
-        for at in 0..reader.array("topics")? {
+        let count_at = reader.at();
+        let count = reader.array("topics")?;
+        let topic_count = count_at..reader.at();
+        for at in 0..count {
             topics.push(topic(&mut reader, version)?);
             for _ in 0..reader.array("partitions")? {
                 partitions.push(fetched(&mut reader, version, at)?);
             }
             reader.skip_tags()?;
         }
+        let topics_end = reader.at();
         let mut has_endpoints = false;
         reader.tags(|tag, _| has_endpoints |= tag == 0)?;
         Ok(Self {
@@ -249,6 +261,8 @@ impl FetchAnswer {
             error,
             session_id,
             session_at,
+            topic_count,
+            topics_end,
             topics,
             partitions,
             has_endpoints,
@@ -264,10 +278,12 @@ fn fetched(
     let index = reader.i32("partition")?;
     let error = reader.i16("partition error")?;
     let high_watermark = reader.i64("high watermark")?;
-    reader.i64("last stable offset")?;
-    if version >= 5 {
-        reader.i64("log start")?;
-    }
+    let last_stable = reader.i64("last stable offset")?;
+    let log_start = if version >= 5 {
+        reader.i64("log start")?
+    } else {
+        -1
+    };
     let aborted = reader.array("aborted transactions")?;
     for _ in 0..aborted {
         reader.i64("producer id")?;
@@ -286,6 +302,8 @@ fn fetched(
         index,
         error,
         high_watermark,
+        last_stable,
+        log_start,
         has_aborted: aborted > 0,
         field: field..end,
         records: end - records..end,

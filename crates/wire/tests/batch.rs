@@ -90,7 +90,7 @@ fn encode_records(records: &[Record], compression: Compression) -> Bytes {
         version: 2,
         compression,
     };
-    RecordBatchEncoder::encode(&mut bytes, records, &options).unwrap();
+    RecordBatchEncoder::encode(&mut bytes, records, &options).expect("records of one test encode");
     bytes.freeze()
 }
 

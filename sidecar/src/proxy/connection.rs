@@ -1,0 +1,105 @@
+//! One application connection from beginning to end, and the upstream connection that belongs to it.
+
+use std::{sync::Arc, time::Duration};
+
+use cutline_protocol::ConnId;
+use cutline_wire::frame::FrameReader;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    Shared,
+    advertise::Upstream,
+    app::{App, AppEnd},
+    broker::Broker,
+    session::{IN_FLIGHT_MAX, Session},
+};
+
+/// How long connecting to one broker may take: less than a client's own patience, so that it hears of it.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long the broker may take over what an application sent before it went.
+pub const LINGER_LIMIT: Duration = Duration::from_secs(5);
+
+// A peer that vanished without a word is noticed after about half a minute.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+// Requests of ours that wait for their turn on one connection.
+const ASKS_MAX: usize = 16;
+
+/// Carries one application connection to `upstream` until either side ends it.
+pub async fn serve(shared: Arc<Shared>, conn: ConnId, app: TcpStream, upstream: Upstream) {
+    let addresses = shared.brokers.addresses(upstream);
+    let Some(broker) = connect(&addresses).await else {
+        tracing::warn!(?upstream, ?addresses, "no broker can be reached, the application's connection is closed");
+        return;
+    };
+    let host = match (app.local_addr(), prepare(&app), prepare(&broker)) {
+        (Ok(local), Ok(()), Ok(())) => local.ip().to_string(),
+        _ => return,
+    };
+    let (pending, owed) = mpsc::channel(IN_FLIGHT_MAX);
+    let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let session = Arc::new(Session::new(conn, shared.clone(), host));
+    shared.opened(conn, asks);
+    let (app_reader, app_writer) = app.into_split();
+    let (broker_reader, broker_writer) = broker.into_split();
+    let to_broker = App {
+        session: session.clone(),
+        reader: FrameReader::requests(app_reader),
+        writer: broker_writer,
+        pending,
+        asks: asked,
+        fence: shared.fence.subscribe(),
+    };
+    let to_app = Broker::new(session, FrameReader::responses(broker_reader), app_writer, owed);
+    carry(conn, to_broker, to_app).await;
+    shared.closed(conn);
+}
+
+async fn carry(conn: ConnId, mut to_broker: App, mut to_app: Broker) {
+    let end = tokio::select! {
+        end = to_broker.run() => end,
+        end = to_app.run() => {
+            tracing::debug!(conn = conn.0, reason = %end, "connection ends");
+            return;
+        }
+    };
+    match end {
+        AppEnd::Closed | AppEnd::Ended | AppEnd::Fenced => {
+            tracing::debug!(conn = conn.0, reason = %end, "connection ends");
+        }
+        _ => tracing::warn!(conn = conn.0, reason = %end, "the application's connection is closed"),
+    }
+    // What the application sent last is on its way: the broker reads it to the end before it sees ours.
+    let _shut = to_broker.writer.shutdown().await;
+    drop(to_broker);
+    let _late = timeout(LINGER_LIMIT, to_app.linger()).await;
+}
+
+async fn connect(addresses: &[String]) -> Option<TcpStream> {
+    for address in addresses {
+        match timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => tracing::debug!(address, %error, "broker cannot be reached"),
+            Err(_) => tracing::debug!(address, "broker does not answer"),
+        }
+    }
+    None
+}
+
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Waits for the answer to a harmless request on this connection; false when it ended before.
+pub async fn proved(asks: &mpsc::Sender<oneshot::Sender<()>>) -> bool {
+    let (sender, receiver) = oneshot::channel();
+    asks.send(sender).await.is_ok() && receiver.await.is_ok()
+}

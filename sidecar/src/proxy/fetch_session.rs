@@ -1,0 +1,478 @@
+//! One connection's fetch session (KIP-227), kept apart from the broker's so that partitions can be held.
+//!
+//! The application names what it wants once and then only what changes; the broker keeps the same list. A held partition
+//! is taken out of the broker's list and put back when it is released, without the application noticing: this file knows
+//! both lists and makes the request that goes upstream. While nothing is held the application's own bytes go, with at most
+//! another session epoch. What may be fetched is asked of the core; nothing is decided here.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use cutline_model::{Offset, TopicName, TopicPartition};
+use cutline_protocol::ConnId;
+use cutline_wire::{
+    fetch::{AskedPartition, FetchAnswer, FetchAsk, FetchedPartition, TopicKey},
+    frame::Frame,
+};
+
+use super::{decide::Decide, edit::{Edits, Segments}, fetch_request::build, topics::Topics};
+
+/// How long the broker may wait while something of the connection is held: how late a release is noticed.
+pub const HELD_POLL_MS: i32 = 25;
+/// How long an answer of ours waits for a release at most, whatever the application allows.
+pub const HELD_WAIT_MAX: Duration = Duration::from_millis(500);
+
+const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
+const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
+const NO_SESSION: i32 = -1;
+// A client without sessions that has not asked for a partition for so long reads it no more.
+const STALE_AFTER: Duration = Duration::from_secs(5);
+
+/// What a partition's log looked like when it was last heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// The end of what is replicated.
+    pub high_watermark: i64,
+    /// The end of what is stable.
+    pub last_stable: i64,
+    /// The first offset kept; −1: unknown.
+    pub log_start: i64,
+}
+
+impl Marks {
+    // Never heard of: one record is pretended to wait, since an end equal to the position would be an end of partition.
+    fn unknown(offset: i64) -> Self {
+        let end = offset.max(0).saturating_add(1);
+        Self {
+            high_watermark: end,
+            last_stable: end,
+            log_start: -1,
+        }
+    }
+
+    fn of(fetched: &FetchedPartition) -> Self {
+        Self {
+            high_watermark: fetched.high_watermark,
+            last_stable: fetched.last_stable,
+            log_start: fetched.log_start,
+        }
+    }
+}
+
+type Key = (TopicKey, i32);
+
+/// A partition that is left out of what goes upstream.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Which.
+    pub key: Key,
+    /// What the application is told of it.
+    pub marks: Marks,
+}
+
+/// What becomes of a Fetch request.
+#[derive(Debug)]
+pub enum Plan {
+    /// This goes to the broker.
+    Send(Segments),
+    /// Nothing goes to the broker: everything asked for is held.
+    Wait,
+    /// The application's session is not known: this error is answered.
+    Refuse(i16),
+}
+
+/// What the answer to a planned Fetch has to look like.
+#[derive(Debug)]
+pub struct Expected {
+    /// 1 reads committed.
+    pub isolation: i8,
+    /// The answer speaks of every partition asked for.
+    pub full: bool,
+    /// It founds a session.
+    pub founds: bool,
+    /// The application's session, 0 without.
+    pub session_id: i32,
+    /// How long the application would have waited.
+    pub wait: Duration,
+    /// What was left out; told as empty in a full answer.
+    pub held: Vec<Held>,
+}
+
+#[derive(Debug)]
+struct Part {
+    want: AskedPartition,
+    partition: Option<TopicPartition>,
+    marks: Marks,
+    /// In the broker's list.
+    listed: bool,
+    /// Wanted otherwise than the broker has it.
+    dirty: bool,
+    /// Not to be fetched now.
+    held: bool,
+}
+
+impl Part {
+    fn is_news(&self) -> bool {
+        !self.held && (self.dirty || !self.listed)
+    }
+}
+
+#[derive(Debug)]
+struct Session {
+    /// 0 until the broker has given one.
+    id: i32,
+    app_epoch: i32,
+    broker_epoch: i32,
+    parts: BTreeMap<Key, Part>,
+    /// To be taken out of the broker's list.
+    owed: Vec<Key>,
+    /// The broker's list is not the application's.
+    diverged: bool,
+}
+
+/// One connection's fetches.
+#[derive(Debug, Default)]
+pub struct FetchSession {
+    session: Option<Session>,
+    names: HashMap<TopicKey, TopicName>,
+    /// Partitions of fetches without a session, and when they were last asked for.
+    recent: BTreeMap<TopicPartition, (Instant, Option<Marks>)>,
+    swept: Option<Instant>,
+}
+
+impl FetchSession {
+    /// Ids of topics in `ask` that have no name here yet.
+    #[must_use]
+    pub fn unnamed(&mut self, ask: &FetchAsk, topics: &Topics) -> Vec<[u8; 16]> {
+        let mut unnamed = Vec::new();
+        for asked in &ask.partitions {
+            if self.names.contains_key(&asked.topic) {
+                continue;
+            }
+            match (topics.name(&asked.topic), &asked.topic) {
+                (Some(name), key) => {
+                    self.names.insert(key.clone(), name);
+                }
+                (None, TopicKey::Id(id)) if !unnamed.contains(id) => unnamed.push(*id),
+                (None, _) => {}
+            }
+        }
+        unnamed
+    }
+
+    /// The partition of a response's topic and index, when its topic has a name.
+    #[must_use]
+    pub fn partition(&mut self, topic: &TopicKey, index: i32, topics: &Topics) -> Option<TopicPartition> {
+        if let Some(name) = self.names.get(topic) {
+            return Some(TopicPartition::new(name.clone(), index));
+        }
+        let name = topics.name(topic)?;
+        self.names.insert(topic.clone(), name.clone());
+        Some(TopicPartition::new(name, index))
+    }
+
+    /// Decides what goes upstream for the request `ask` that came as `frame`.
+    pub fn plan(
+        &mut self,
+        conn: ConnId,
+        frame: &Frame,
+        ask: &FetchAsk,
+        decide: &Decide,
+    ) -> (Plan, Expected) {
+        let mut expected = Expected {
+            isolation: ask.isolation,
+            full: ask.session_epoch <= 0,
+            founds: ask.session_epoch == 0,
+            session_id: 0,
+            wait: Duration::from_millis(u64::try_from(ask.wait_ms_max).unwrap_or(0)).min(HELD_WAIT_MAX),
+            held: Vec::new(),
+        };
+        let plan = match ask.session_epoch {
+            NO_SESSION => self.plan_once(conn, frame, ask, decide, &mut expected),
+            0 => self.plan_founding(conn, frame, ask, decide, &mut expected),
+            _ => self.plan_change(conn, frame, ask, decide, &mut expected),
+        };
+        (plan, expected)
+    }
+
+    fn plan_once(
+        &mut self,
+        conn: ConnId,
+        frame: &Frame,
+        ask: &FetchAsk,
+        decide: &Decide,
+        expected: &mut Expected,
+    ) -> Plan {
+        if ask.session_id != 0 {
+            self.leave(conn, decide);
+        }
+        let parts: Vec<Part> = ask.partitions.iter().map(|want| self.part(want)).collect();
+        self.note_recent(conn, &parts, decide);
+        let free = free_of(conn, parts.iter(), decide);
+        let (free, held): (Vec<_>, Vec<_>) = parts.iter().zip(free).partition(|(_, free)| *free);
+        expected.held = held.into_iter().map(|(part, _)| self.held_once(part)).collect();
+        if expected.held.is_empty() {
+            return Plan::Send(frame.whole().clone().into());
+        }
+        if free.is_empty() {
+            return Plan::Wait;
+        }
+        let wanted = free.into_iter().map(|(part, _)| &part.want);
+        let wait = ask.wait_ms_max.min(HELD_POLL_MS);
+        Plan::Send(build(frame, ask, wait, (0, NO_SESSION), wanted, &[]).into())
+    }
+
+    fn plan_founding(
+        &mut self,
+        conn: ConnId,
+        frame: &Frame,
+        ask: &FetchAsk,
+        decide: &Decide,
+        expected: &mut Expected,
+    ) -> Plan {
+        self.leave(conn, decide);
+        let parts = ask.partitions.iter().map(|want| ((want.topic.clone(), want.index), self.part(want)));
+        let mut session = Session {
+            id: 0,
+            app_epoch: 1,
+            broker_epoch: 1,
+            parts: parts.collect(),
+            owed: Vec::new(),
+            diverged: false,
+        };
+        expected.held = session.sort_out(conn, decide, true);
+        if expected.held.is_empty() {
+            session.settle();
+            self.session = Some(session);
+            return Plan::Send(frame.whole().clone().into());
+        }
+        if expected.held.len() == session.parts.len() {
+            // No session is founded: the application will ask for one again.
+            return Plan::Wait;
+        }
+        let wanted = session.parts.values().filter(|part| !part.held).map(|part| &part.want);
+        let wait = ask.wait_ms_max.min(HELD_POLL_MS);
+        let request = build(frame, ask, wait, (ask.session_id, 0), wanted, &[]);
+        session.settle();
+        self.session = Some(session);
+        Plan::Send(request.into())
+    }
+
+    fn plan_change(
+        &mut self,
+        conn: ConnId,
+        frame: &Frame,
+        ask: &FetchAsk,
+        decide: &Decide,
+        expected: &mut Expected,
+    ) -> Plan {
+        let news: Vec<Part> = ask.partitions.iter().map(|want| self.part(want)).collect();
+        let Some(session) = self.session.as_mut().filter(|session| session.id == ask.session_id) else {
+            return Plan::Refuse(FETCH_SESSION_ID_NOT_FOUND);
+        };
+        if session.app_epoch != ask.session_epoch {
+            return Plan::Refuse(INVALID_FETCH_SESSION_EPOCH);
+        }
+        session.app_epoch = next_epoch(session.app_epoch);
+        expected.session_id = session.id;
+        let gone = session.forget(&ask.forgotten);
+        decide.forgotten(conn, gone.iter());
+        session.update(news);
+        let all = session.diverged || decide.is_holding();
+        expected.held = session.sort_out(conn, decide, all);
+        let epoch = session.broker_epoch;
+        if expected.held.is_empty() && !session.diverged {
+            session.settle();
+            session.broker_epoch = next_epoch(epoch);
+            return Plan::Send(with_epoch(frame, ask, epoch));
+        }
+        session.diverged = true;
+        if expected.held.len() == session.parts.len() {
+            return Plan::Wait;
+        }
+        for part in session.parts.values_mut().filter(|part| part.held) {
+            if std::mem::take(&mut part.listed) {
+                session.owed.push((part.want.topic.clone(), part.want.index));
+            }
+        }
+        let wait = match expected.held.is_empty() {
+            true => ask.wait_ms_max,
+            false => ask.wait_ms_max.min(HELD_POLL_MS),
+        };
+        let wanted = session.parts.values().filter(|part| part.is_news()).map(|part| &part.want);
+        let request = build(frame, ask, wait, (session.id, epoch), wanted, &session.owed);
+        session.settle();
+        session.broker_epoch = next_epoch(epoch);
+        Plan::Send(request.into())
+    }
+
+    /// Takes note of the broker's answer to a Fetch.
+    pub fn answered(&mut self, answer: &FetchAnswer, expected: &Expected) {
+        if !expected.founds && expected.session_id == 0 {
+            for fetched in &answer.partitions {
+                self.note_marks_once(answer, fetched);
+            }
+            return;
+        }
+        if answer.error != 0 || answer.session_id == 0 {
+            self.session = None;
+            return;
+        }
+        let Some(session) = &mut self.session else { return };
+        session.id = answer.session_id;
+        for fetched in &answer.partitions {
+            let key = (answer.topics[fetched.topic].clone(), fetched.index);
+            if let Some(part) = session.parts.get_mut(&key).filter(|_| fetched.error == 0) {
+                part.marks = Marks::of(fetched);
+            }
+        }
+    }
+
+    // The application's list is given up.
+    fn leave(&mut self, conn: ConnId, decide: &Decide) {
+        if let Some(session) = self.session.take() {
+            let partitions = session.parts.values().filter_map(|part| part.partition.as_ref());
+            decide.forgotten(conn, partitions);
+        }
+    }
+
+    fn part(&self, want: &AskedPartition) -> Part {
+        let name = self.names.get(&want.topic);
+        Part {
+            partition: name.map(|name| TopicPartition::new(name.clone(), want.index)),
+            marks: Marks::unknown(want.offset),
+            want: want.clone(),
+            listed: false,
+            dirty: true,
+            held: false,
+        }
+    }
+
+    fn held_once(&self, part: &Part) -> Held {
+        let recent = part.partition.as_ref().and_then(|partition| self.recent.get(partition));
+        Held {
+            key: (part.want.topic.clone(), part.want.index),
+            marks: recent.and_then(|(_, marks)| *marks).unwrap_or(part.marks),
+        }
+    }
+
+    fn note_recent(&mut self, conn: ConnId, parts: &[Part], decide: &Decide) {
+        let now = Instant::now();
+        for partition in parts.iter().filter_map(|part| part.partition.as_ref()) {
+            match self.recent.get_mut(partition) {
+                Some((seen, _)) => *seen = now,
+                None => {
+                    self.recent.insert(partition.clone(), (now, None));
+                }
+            }
+        }
+        if self.swept.is_some_and(|swept| now.duration_since(swept) < STALE_AFTER) {
+            return;
+        }
+        self.swept = Some(now);
+        let stale = |seen: &Instant| now.duration_since(*seen) >= STALE_AFTER;
+        let gone: Vec<TopicPartition> = self
+            .recent
+            .iter()
+            .filter(|(_, (seen, _))| stale(seen))
+            .map(|(partition, _)| partition.clone())
+            .collect();
+        decide.forgotten(conn, gone.iter());
+        self.recent.retain(|_, (seen, _)| !stale(seen));
+    }
+
+    fn note_marks_once(&mut self, answer: &FetchAnswer, fetched: &FetchedPartition) {
+        let Some(name) = self.names.get(&answer.topics[fetched.topic]) else { return };
+        let partition = TopicPartition::new(name.clone(), fetched.index);
+        if let Some((_, marks)) = self.recent.get_mut(&partition).filter(|_| fetched.error == 0) {
+            *marks = Some(Marks::of(fetched));
+        }
+    }
+}
+
+impl Session {
+    // Takes partitions out; what the broker still lists is owed to it.
+    fn forget(&mut self, forgotten: &[Key]) -> Vec<TopicPartition> {
+        let mut gone = Vec::new();
+        for key in forgotten {
+            let Some(part) = self.parts.remove(key) else { continue };
+            if part.listed {
+                self.owed.push(key.clone());
+            }
+            gone.extend(part.partition);
+        }
+        gone
+    }
+
+    fn update(&mut self, news: Vec<Part>) {
+        for mut part in news {
+            let key = (part.want.topic.clone(), part.want.index);
+            if let Some(old) = self.parts.get(&key) {
+                part.listed = old.listed;
+                part.marks = old.marks;
+            }
+            // The broker takes out after putting in: what is wanted again must not be owed.
+            let owed = self.owed.len();
+            self.owed.retain(|owed| *owed != key);
+            part.listed |= self.owed.len() < owed;
+            self.parts.insert(key, part);
+        }
+    }
+
+    // Which partitions are held. Unless `all` may be, only the changed ones are shown to the core.
+    fn sort_out(&mut self, conn: ConnId, decide: &Decide, all: bool) -> Vec<Held> {
+        let looked: Vec<&mut Part> = self
+            .parts
+            .values_mut()
+            .filter(|part| all || part.dirty || !part.listed)
+            .collect();
+        let free = free_of(conn, looked.iter().map(|part| &**part), decide);
+        let mut held = Vec::new();
+        for (part, free) in looked.into_iter().zip(free) {
+            part.held = !free;
+            if part.held {
+                held.push(Held {
+                    key: (part.want.topic.clone(), part.want.index),
+                    marks: part.marks,
+                });
+            }
+        }
+        held
+    }
+
+    // What was to be sent has been sent.
+    fn settle(&mut self) {
+        for part in self.parts.values_mut().filter(|part| !part.held) {
+            part.listed = true;
+            part.dirty = false;
+        }
+        self.owed.clear();
+        self.diverged = self.parts.values().any(|part| part.held);
+    }
+}
+
+fn free_of<'a>(
+    conn: ConnId,
+    parts: impl Iterator<Item = &'a Part> + Clone,
+    decide: &Decide,
+) -> Vec<bool> {
+    let named = parts.clone().filter_map(|part| Some((part.partition.as_ref()?, Offset(part.want.offset))));
+    let mut answers = decide.may_fetch(conn, named).into_iter();
+    // Of a partition without a name nothing is known here; the broker will say so.
+    parts.map(|part| part.partition.is_none() || answers.next().unwrap_or(true)).collect()
+}
+
+fn with_epoch(frame: &Frame, ask: &FetchAsk, epoch: i32) -> Segments {
+    let mut edits = Edits::default();
+    if let Some(at) = ask.session_at.filter(|_| ask.session_epoch != epoch) {
+        edits.replace(at + 4..at + 8, Bytes::copy_from_slice(&epoch.to_be_bytes()));
+    }
+    edits.apply(frame.whole())
+}
+
+fn next_epoch(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch + 1 }
+}

@@ -1,0 +1,322 @@
+//! The proxy: Kafka's wire protocol between an application and its brokers, transparent unless the core decides otherwise.
+//!
+//! Promises: every frame that is not read passes byte for byte and in order; record batches are never decompressed or
+//! re-encoded; the application hears of no broker address but the sidecar's own; one application connection is one
+//! upstream connection, and when either ends so does the other. It holds no rule of the protocol: [`decide`] asks.
+
+pub mod advertise;
+pub mod app;
+pub mod broker;
+pub mod connection;
+pub mod decide;
+pub mod edit;
+pub mod fetch_answer;
+pub mod fetch_request;
+pub mod fetch_session;
+pub mod group;
+pub mod metrics;
+pub mod request;
+pub mod response;
+pub mod session;
+pub mod topics;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use cutline_model::{GroupId, MarkerId, TopicName};
+use cutline_protocol::ConnId;
+use cutline_wire::client::{Client, ClientOptions};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::{
+    net::TcpListener,
+    sync::{OnceCell, mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+use advertise::{Brokers, Upstream};
+pub use decide::Decide;
+use group::Groups;
+use metrics::Metrics;
+use topics::{SharedTopics, Topics};
+
+/// How long a fenced connection waits for the answers to its Produces before it is closed all the same.
+pub const FENCE_DRAIN: Duration = Duration::from_secs(5);
+/// How long a response waits until what it tells is written down.
+pub const REGISTER_LIMIT: Duration = Duration::from_secs(10);
+/// Connections of one application; a client library has a few to each broker.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+// The wait after a failed accept (usually: no file descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Writes down what has to be known before the application may go on. Each answers false when that did not work; the
+/// response that waits for it is then not passed on.
+pub trait Register: Send + Sync {
+    /// The application is about to be given this producer id.
+    fn producer<'a>(&'a self, transactional_id: Option<&'a str>, producer: MarkerId) -> BoxFuture<'a, bool>;
+
+    /// The application is about to be a member of this group.
+    fn group<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, bool>;
+}
+
+/// How a proxy is set up.
+pub struct ProxyConfig {
+    /// `host:port` of some brokers.
+    pub kafka: Vec<String>,
+    /// Where the application finds the first broker; port 0 for any.
+    pub listen: SocketAddr,
+    /// Who decides.
+    pub decide: Arc<Decide>,
+    /// Who writes producer ids and groups down; nobody without a core.
+    pub register: Option<Arc<dyn Register>>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// True to refuse the application until [`Proxy::lift`].
+    pub fenced: bool,
+}
+
+type Asks = mpsc::Sender<oneshot::Sender<()>>;
+
+/// What all connections share.
+pub struct Shared {
+    /// Who decides.
+    pub decide: Arc<Decide>,
+    /// Where brokers are and where they seem to be.
+    pub brokers: Brokers,
+    /// Names of topics.
+    pub topics: SharedTopics,
+    /// Members behind this sidecar.
+    pub groups: Groups,
+    /// What is counted.
+    pub metrics: Metrics,
+    fence: watch::Sender<bool>,
+    connections: Mutex<BTreeMap<ConnId, Asks>>,
+    count: watch::Sender<usize>,
+    register: Option<Arc<dyn Register>>,
+    kafka: Vec<String>,
+    client: OnceCell<Client>,
+}
+
+impl Shared {
+    fn opened(&self, conn: ConnId, asks: Asks) {
+        let mut connections = self.connections.lock();
+        connections.insert(conn, asks);
+        self.count.send_replace(connections.len());
+        self.metrics.connections.set(connections.len() as i64);
+    }
+
+    fn closed(&self, conn: ConnId) {
+        let mut connections = self.connections.lock();
+        connections.remove(&conn);
+        self.metrics.connections.set(connections.len() as i64);
+        // The core hears of the last one under this lock, so that a new one cannot slip in between.
+        self.decide.disconnected(conn, connections.is_empty());
+        self.count.send_replace(connections.len());
+    }
+
+    /// Asks the cluster for topics that no metadata response has named here.
+    pub async fn name_topics(&self, ids: &[[u8; 16]]) {
+        let client = self.client.get_or_try_init(|| Client::connect(&self.kafka, ClientOptions::default()));
+        let client = match client.await {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::warn!(%error, "topics have no names");
+                return;
+            }
+        };
+        for id in ids {
+            match client.topic_of_id(*id).await {
+                Ok(Some(name)) => self.topics.learn(*id, &name),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "topic has no name"),
+            }
+        }
+    }
+
+    /// Has a producer id written down; false when that did not work in time.
+    pub async fn register_producer(&self, transactional_id: Option<&str>, producer: MarkerId) -> bool {
+        match &self.register {
+            Some(register) => in_time(register.producer(transactional_id, producer)).await,
+            None => true,
+        }
+    }
+
+    /// Has a group written down; false when that did not work in time.
+    pub async fn register_group(&self, group: &GroupId) -> bool {
+        match &self.register {
+            Some(register) => in_time(register.group(group)).await,
+            None => true,
+        }
+    }
+}
+
+async fn in_time(registered: BoxFuture<'_, bool>) -> bool {
+    tokio::time::timeout(REGISTER_LIMIT, registered).await.unwrap_or(false)
+}
+
+/// A running proxy. Dropped, it stops listening and closes every connection.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    local: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    /// Listens; connections are served from now on.
+    pub fn start(config: ProxyConfig) -> io::Result<Self> {
+        let listener = advertise::listen(config.listen)?;
+        let local = listener.local_addr()?;
+        let (opened, listeners) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            decide: config.decide,
+            brokers: Brokers::new(config.kafka.clone(), local, opened),
+            topics: SharedTopics::new(Topics::default()),
+            groups: Groups::default(),
+            metrics: config.metrics,
+            fence: watch::Sender::new(config.fenced),
+            connections: Mutex::default(),
+            count: watch::Sender::new(0),
+            register: config.register,
+            kafka: config.kafka,
+            client: OnceCell::new(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listen_all(shared.clone(), listener, listeners));
+        tasks.spawn(meet_brokers(shared.clone()));
+        Ok(Self {
+            shared,
+            local,
+            _tasks: tasks,
+        })
+    }
+
+    /// Where the application finds the first broker.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Closes the application's connections once their Produces are answered, within [`FENCE_DRAIN`], and refuses new ones;
+    /// returns when none is left.
+    pub async fn fence(&self) {
+        self.shared.fence.send_replace(true);
+        let mut count = self.shared.count.subscribe();
+        // The sender lives as long as the proxy, so this only ends with zero.
+        let _none_left = count.wait_for(|count| *count == 0).await;
+    }
+
+    /// Lets the application connect again.
+    pub fn lift(&self) {
+        self.shared.fence.send_replace(false);
+    }
+
+    /// True while the application is fenced.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        *self.shared.fence.borrow()
+    }
+
+    /// How many connections the application has.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.lock().len()
+    }
+
+    /// Asks something harmless on each connection and waits for the answers: what was sent before on it has then been
+    /// read by the broker. Connections that end meanwhile are left out of the answer.
+    pub async fn prove(&self, conns: &[ConnId]) -> Vec<ConnId> {
+        let mut proved = Vec::new();
+        for conn in conns {
+            let asks = self.shared.connections.lock().get(conn).cloned();
+            if let Some(asks) = asks
+                && connection::proved(&asks).await
+            {
+                proved.push(*conn);
+            }
+        }
+        proved
+    }
+
+    /// The members that live behind this sidecar.
+    #[must_use]
+    pub fn groups(&self) -> &Groups {
+        &self.shared.groups
+    }
+
+    /// Names of topics seen so far, by id.
+    #[must_use]
+    pub fn topics(&self) -> &Topics {
+        &self.shared.topics
+    }
+
+    /// Remembers the name of a topic.
+    pub fn learn_topic(&self, id: [u8; 16], name: &TopicName) {
+        self.shared.topics.learn(id, name);
+    }
+}
+
+// Accepts on the first listener and on every broker's, and serves.
+async fn listen_all(
+    shared: Arc<Shared>,
+    first: TcpListener,
+    mut listeners: mpsc::UnboundedReceiver<(Upstream, TcpListener)>,
+) {
+    let mut tasks = JoinSet::new();
+    let ids = Arc::new(AtomicU64::new(0));
+    tasks.spawn(accept(shared.clone(), ids.clone(), first, Upstream::Bootstrap));
+    while let Some((upstream, listener)) = listeners.recv().await {
+        tasks.spawn(accept(shared.clone(), ids.clone(), listener, upstream));
+    }
+}
+
+async fn accept(shared: Arc<Shared>, ids: Arc<AtomicU64>, listener: TcpListener, upstream: Upstream) {
+    let mut serving = JoinSet::new();
+    loop {
+        while serving.try_join_next().is_some() {}
+        match listener.accept().await {
+            // Closed at once: fenced, or too many.
+            Ok(_) if *shared.fence.borrow() => {}
+            Ok(_) if serving.len() >= CONNECTIONS_MAX => {
+                tracing::warn!(limit = CONNECTIONS_MAX, "too many connections");
+            }
+            Ok((app, _)) => {
+                let conn = ConnId(ids.fetch_add(1, Ordering::Relaxed));
+                serving.spawn(connection::serve(shared.clone(), conn, app, upstream));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+// Opens the brokers' local ports before anybody asks, so that applications that knew them find them after a restart. A
+// cluster that wants authentication says nothing to us; its brokers are met when the application asks.
+async fn meet_brokers(shared: Arc<Shared>) {
+    let client = shared.client.get_or_try_init(|| Client::connect(&shared.kafka, ClientOptions::default()));
+    let metadata = match client.await {
+        Ok(client) => client.metadata(),
+        Err(error) => {
+            tracing::debug!(%error, "brokers are not known yet");
+            return;
+        }
+    };
+    for (node, broker) in &metadata.brokers {
+        if let Err(error) = shared.brokers.local(*node, &broker.host, i32::from(broker.port)) {
+            tracing::warn!(node, %error, "broker has no local port");
+        }
+    }
+    for (name, topic) in &metadata.topics {
+        shared.topics.learn(topic.id, name);
+    }
+}
