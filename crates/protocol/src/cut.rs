@@ -105,6 +105,18 @@ pub enum Violation {
         /// The listed end.
         end: Offset,
     },
+    /// What a writer was told had landed lies past the listed end: the list is stale.
+    #[error("{sidecar} had {acknowledged} acknowledged on {partition}, past its end {end}")]
+    StaleEnd {
+        /// Whose Produce.
+        sidecar: SidecarId,
+        /// The partition.
+        partition: TopicPartition,
+        /// One past the highest acknowledged offset.
+        acknowledged: Offset,
+        /// The listed end.
+        end: Offset,
+    },
     /// A marker lies past the listed end: the list is stale.
     #[error("the marker {marker} of {sidecar} on {partition} lies past its end {end}")]
     MarkerPastEnd {
@@ -252,7 +264,9 @@ impl Cut {
             }
         }
         for (sidecar, part) in &self.sidecars {
-            for (partition, &marker) in &part.markers {
+            // A late mark may have been written after the ends were listed.
+            let on_time = |entry: &(&TopicPartition, &Offset)| !part.late.contains(entry.0);
+            for (partition, &marker) in part.markers.iter().filter(on_time) {
                 if let Some(end) = self.end_of(partition).filter(|end| marker >= *end) {
                     let (sidecar, partition) = (sidecar.clone(), partition.clone());
                     return Err(Violation::MarkerPastEnd {

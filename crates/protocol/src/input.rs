@@ -52,6 +52,11 @@ struct Input {
     hold: Option<Offset>,
     /// True when aborted records are kept from the client, as far as its answers tell.
     committed_only: bool,
+    /// Records below this were delivered again although a group had committed past them: only a commit beyond it, or one
+    /// seen below it, tells that their second delivery is finished.
+    rewound: Option<Offset>,
+    /// The highest offset any group was seen to have committed.
+    committed: Option<Offset>,
     /// True when the hold stands at a marker, which is then the position of every group that is finished.
     at_marker: bool,
 }
@@ -66,6 +71,8 @@ impl Input {
             hold: None,
             at_marker: false,
             committed_only: false,
+            rewound: None,
+            committed: None,
         }
     }
 
@@ -76,6 +83,10 @@ impl Input {
     }
 
     fn note_reader(&mut self, now: Moment, conn: ConnId, position: Offset) {
+        let goal = self.goal();
+        if position < goal && self.committed.is_some_and(|committed| position < committed) {
+            self.rewound = Some(goal);
+        }
         self.readers.insert(
             conn,
             Reader {
@@ -200,13 +211,20 @@ impl Inputs {
         verdicts: &mut Vec<Verdict>,
     ) -> (Delivery, Option<Offset>) {
         verdicts.clear();
-        let hold = self.hold_of(partition);
+        let bound = self.bounds.get(partition).copied();
         let masked = masks.of(partition);
         let start = batches.first().map_or(Offset(0), |batch| batch.base);
         let input = self
             .partitions
             .entry(partition.clone())
             .or_insert_with(|| Input::new(start));
+        if self.closed && input.hold.is_none() {
+            input.hold = Some(input.end);
+        }
+        let hold = input.hold.into_iter().chain(bound).min();
+        // A restore's hold is no cut: markers below it are met all the same.
+        let none = BTreeSet::new();
+        let armed = if input.hold.is_none() { armed } else { &none };
         let mut met = None;
         let mut delivery = Delivery::Unchanged;
         input.committed_only |= !sees_aborted;
@@ -312,14 +330,29 @@ impl Inputs {
         self.partitions.contains_key(partition)
     }
 
+    /// A group was seen to have `committed` this much of `partition`.
+    pub fn note_committed(&mut self, partition: &TopicPartition, committed: Option<Offset>) {
+        let Some(input) = self.partitions.get_mut(partition) else {
+            return;
+        };
+        let (goal, rewound) = (input.goal(), input.rewound);
+        let beyond = committed.zip(rewound).is_some_and(|(c, until)| c > until);
+        if beyond || committed.is_none_or(|committed| committed < goal) {
+            input.rewound = None;
+        }
+        input.committed = committed;
+    }
+
     /// Whether a group that has `committed` has finished what was delivered of `partition`. `fresh`: every member of the
-    /// group behind this sidecar joined in this run, so nothing was delivered to it before.
+    /// group behind this sidecar joined in this run, so nothing was delivered to it before. `alone`: no other group is
+    /// assigned the partition behind this sidecar, so that what was fetched was fetched for this one.
     #[must_use]
     pub fn finished(
         &self,
         partition: &TopicPartition,
         committed: Option<Offset>,
         fresh: bool,
+        alone: bool,
     ) -> Finished {
         let Some(input) = self.partitions.get(partition) else {
             return if fresh {
@@ -334,14 +367,21 @@ impl Inputs {
                 "a reader is behind what was delivered before (a backward seek, or a slower group)",
             );
         }
+        if input.rewound.is_some() {
+            return Finished::Unknown("records were delivered again after they were committed");
+        }
         match (committed, input.delivered) {
+            (None, _) if !alone => Finished::NotYet(
+                "nothing was ever committed, and another group reads the partition too",
+            ),
             (Some(committed), _) if committed > input.end => {
                 Finished::Unknown("committed beyond what was delivered")
             }
             (Some(committed), _) if committed >= goal => {
                 Finished::Yes(Some(input.position(committed)))
             }
-            (Some(committed), None) if fresh => Finished::Yes(Some(input.position(committed))),
+            // Nothing was delivered, so nothing can be unfinished; what lies between is read again.
+            (Some(committed), None) if fresh => Finished::Yes(Some(committed)),
             (None, None) if fresh => Finished::Yes(Some(input.position(input.first_fetch))),
             (None, None) => Finished::Unknown(
                 "nothing committed and nothing delivered since the sidecar started",
@@ -375,6 +415,7 @@ impl Inputs {
     }
 }
 
+/// `armed` is empty for a partition that an epoch holds already.
 fn verdict_of(
     batch: &Batch,
     hold: Option<Offset>,
@@ -386,7 +427,7 @@ fn verdict_of(
     }
     let is_marker = batch.control == Some(Control::Commit)
         && batch.producer.is_some_and(|id| armed.contains(&id));
-    if is_marker && hold.is_none() {
+    if is_marker {
         return Verdict::Stop;
     }
     let span = cutline_model::OffsetRange::new(batch.base, batch.last.next());

@@ -85,8 +85,9 @@ pub struct Written {
     pub by_restored: bool,
 }
 
-/// Where masking starts on `partition` when the writers in `restored` go back to `cut`: their first process marker, or
-/// the listed end where they never marked it. Zero on a partition that did not exist then.
+/// Where masking starts on `partition` when the writers in `restored` go back to `cut`: the lowest of their bounds. Each
+/// service's is its first process marker, or the listed end where it never marked; zero on a partition that did not
+/// exist then.
 #[must_use]
 pub fn mask_start(
     cut: &Cut,
@@ -94,13 +95,31 @@ pub fn mask_start(
     restored: &BTreeSet<ServiceName>,
     rules: &Rules,
 ) -> Offset {
-    let marks = cut.markers_on(partition, restored);
-    let from = if rules.mask_from_first_marker {
-        marks.min()
-    } else {
-        marks.max()
+    let end = cut.end_of(partition).unwrap_or(Offset(0));
+    let barrier = cut
+        .barriers
+        .get(partition)
+        .filter(|_| !rules.barrier_is_no_bound);
+    let bound = |service: &ServiceName| {
+        let own = BTreeSet::from([service.clone()]);
+        let marks = cut.markers_on(partition, &own);
+        let from = if rules.mask_from_first_marker {
+            marks.min()
+        } else {
+            marks.max()
+        };
+        from.into_iter()
+            .chain(barrier.copied())
+            .min()
+            .unwrap_or(end)
     };
-    from.or_else(|| cut.end_of(partition)).unwrap_or(Offset(0))
+    let bounds = restored.iter().map(bound);
+    let start = if rules.mask_from_first_marker {
+        bounds.min()
+    } else {
+        bounds.max()
+    };
+    start.unwrap_or(end)
 }
 
 /// What stays although it lies above the first process marker: each restored writer's own ranges up to its own marker.

@@ -59,8 +59,10 @@ pub struct Outputs {
     next_ticket: u64,
     admitted: u64,
     waiting: BTreeMap<Ticket, Vec<TopicPartition>>,
-    /// Partitions with a lost or retriable answer, until a later one lands.
-    doubtful: BTreeSet<TopicPartition>,
+    /// Partitions with a lost or retriable answer, until one that was sent after it lands.
+    doubtful: BTreeMap<TopicPartition, Ticket>,
+    /// No connection of the application is left: nobody will repeat what is in doubt.
+    gone: bool,
     unacked: BTreeSet<ConnId>,
     unacked_partitions: BTreeSet<TopicPartition>,
     transactions: BTreeSet<String>,
@@ -73,15 +75,21 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// True when the Produce belongs to a transaction that is open already.
+    #[must_use]
+    pub fn goes_on(&self, intent: &ProduceIntent<'_>) -> bool {
+        intent
+            .transactional_id
+            .is_some_and(|id| self.transactions.contains(id))
+    }
+
     /// Asks to let a Produce through.
     pub fn admit(&mut self, intent: &ProduceIntent<'_>) -> Admission {
-        let goes_on = intent
-            .transactional_id
-            .is_some_and(|id| self.transactions.contains(id));
-        if self.closed && !goes_on {
+        if self.closed && !self.goes_on(intent) {
             self.knocked = true;
             return Admission::Wait;
         }
+        self.gone = false;
         if let Some(id) = intent.transactional_id {
             self.transactions.insert(id.to_owned());
         }
@@ -122,25 +130,21 @@ impl Outputs {
         }
         for (partition, answer) in answers {
             match answer {
-                ProduceAnswer::Landed(range) => self.landed(partition, *range),
-                ProduceAnswer::Doubtful => {
-                    self.doubtful.insert(partition.clone());
-                }
+                ProduceAnswer::Landed(range) => self.landed(ticket, partition, *range),
+                ProduceAnswer::Doubtful => self.doubt(partition),
                 ProduceAnswer::Somewhere => {
-                    self.doubtful.remove(partition);
+                    self.settle(ticket, partition);
                     self.ranges_unknown = true;
                 }
-                ProduceAnswer::Refused => {
-                    self.doubtful.remove(partition);
-                }
+                ProduceAnswer::Refused => self.settle(ticket, partition),
             }
         }
     }
 
     /// The connection broke before the answer came.
     pub fn lost(&mut self, ticket: Ticket) {
-        if let Some(partitions) = self.waiting.remove(&ticket) {
-            self.doubtful.extend(partitions);
+        for partition in self.waiting.remove(&ticket).into_iter().flatten() {
+            self.doubt(&partition);
         }
     }
 
@@ -151,6 +155,7 @@ impl Outputs {
 
     /// The application has no connection left: nobody will repeat what is in doubt.
     pub fn application_gone(&mut self) {
+        self.gone = true;
         self.doubtful.clear();
         self.unacked.clear();
     }
@@ -198,20 +203,26 @@ impl Outputs {
         self.knocked
     }
 
-    /// True when no Produce is unanswered or in doubt and no transaction is open.
+    /// True when no Produce is unanswered or in doubt, none waits for its topic to be registered, and no transaction is
+    /// open.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.waiting.is_empty() && self.doubtful.is_empty() && self.transactions.is_empty()
+        self.waiting.is_empty()
+            && self.doubtful.is_empty()
+            && self.transactions.is_empty()
+            && self.asked_topics.is_empty()
     }
 
     /// What keeps it from being quiet, for people.
     #[must_use]
     pub fn unrest(&self) -> String {
         format!(
-            "{} Produce unanswered, {} partitions with a lost or retriable answer, {} transactions open",
+            "{} Produce unanswered, {} partitions with a lost or retriable answer, {} transactions open, {} topics \
+             not registered yet",
             self.waiting.len(),
             self.doubtful.len(),
-            self.transactions.len()
+            self.transactions.len(),
+            self.asked_topics.len()
         )
     }
 
@@ -223,7 +234,10 @@ impl Outputs {
 
     /// The service is known to produce to these topics.
     pub fn know_topics(&mut self, topics: impl IntoIterator<Item = TopicName>) {
-        self.known_topics.extend(topics);
+        for topic in topics {
+            self.asked_topics.remove(&topic);
+            self.known_topics.insert(topic);
+        }
     }
 
     /// Every topic the service ever produced to, as far as this sidecar knows.
@@ -273,8 +287,26 @@ impl Outputs {
         &self.acknowledged
     }
 
-    fn landed(&mut self, partition: &TopicPartition, range: OffsetRange) {
-        self.doubtful.remove(partition);
+    fn doubt(&mut self, partition: &TopicPartition) {
+        if !self.gone {
+            self.doubtful
+                .insert(partition.clone(), Ticket(self.next_ticket));
+        }
+    }
+
+    /// What was sent before the doubt arose is not the repetition that settles it.
+    fn settle(&mut self, ticket: Ticket, partition: &TopicPartition) {
+        if self
+            .doubtful
+            .get(partition)
+            .is_some_and(|doubt| ticket > *doubt)
+        {
+            self.doubtful.remove(partition);
+        }
+    }
+
+    fn landed(&mut self, ticket: Ticket, partition: &TopicPartition, range: OffsetRange) {
+        self.settle(ticket, partition);
         let end = self
             .acknowledged
             .entry(partition.clone())

@@ -20,6 +20,12 @@ pub struct Rules {
     pub keep_ranges: bool,
     /// A mask starts at the first process marker.
     pub mask_from_first_marker: bool,
+    /// The first Produce to a partition that the cut did not mark is preceded by a late mark. Kept by [`crate::Process`],
+    /// see [`crate::Process::set_rules`].
+    pub late_marks: bool,
+    /// A manifest is written only when the offsets add up. It stops some of what the other rules prevent, late: the epoch
+    /// fails where it need not have.
+    pub arithmetic: bool,
 }
 
 impl Default for Rules {
@@ -32,6 +38,8 @@ impl Default for Rules {
             barrier_is_no_bound: true,
             keep_ranges: true,
             mask_from_first_marker: true,
+            late_marks: true,
+            arithmetic: true,
         }
     }
 }

@@ -9,7 +9,7 @@ use cutline_model::{
 
 use super::{Coordinator, CoordinatorOutput, EpochOutcome, Member, Phase, Registration};
 use crate::{
-    cut::{Cut, End, ProcessPart, SidecarPart},
+    cut::{Cut, End, ProcessPart, SidecarPart, Violation},
     moment::Moment,
     topology::Topology,
 };
@@ -98,9 +98,10 @@ impl Coordinator {
         if self.phase != Phase::Confirming {
             return;
         }
-        if self.config.rules.see_restarts && self.view.sidecars.get(from) != Some(incarnation) {
+        let same = self.view.sidecars.get(from) == Some(incarnation);
+        if !same && self.config.rules.see_restarts {
             self.fail(format!("the sidecar {from} restarted"));
-        } else if !held {
+        } else if same && !held {
             self.fail(format!("{from} no longer stands by its report"));
         } else if let Some(member) = self.members.get_mut(from) {
             member.confirmed = true;
@@ -140,10 +141,14 @@ impl Coordinator {
                 return self.fail(format!("the control topic could not be read: {reason}"));
             }
         };
+        let rules = self.config.rules;
         let unseen = registrations
             .iter()
-            .find(|r| self.view.sidecars.get(&r.sidecar) != Some(&r.incarnation));
-        if let Some(new) = unseen.filter(|_| self.config.rules.see_joins) {
+            .find(|r| match self.view.sidecars.get(&r.sidecar) {
+                None => rules.see_joins,
+                Some(incarnation) => rules.see_restarts && *incarnation != r.incarnation,
+            });
+        if let Some(new) = unseen {
             let reason = format!(
                 "the sidecar {} joined or restarted during the epoch",
                 new.sidecar
@@ -183,16 +188,37 @@ impl Coordinator {
             self.finish(EpochOutcome::Completed(cut));
             return;
         }
-        match cut.check() {
-            Err(violation) => self.fail(format!(
+        let rules = self.config.rules;
+        match cut.check().and(self.check_acknowledged()) {
+            Err(violation) if rules.arithmetic => self.fail(format!(
                 "the parts do not make a consistent cut: {violation}"
             )),
-            Ok(()) => {
+            _ => {
                 self.phase = Phase::Committing;
                 self.cut = Some(cut.clone());
                 self.queue.push_back(CoordinatorOutput::Commit(cut));
             }
         }
+    }
+
+    /// A list that is stale where nobody has a marker bounds a writer's part too low: what it lacks would be masked.
+    /// With markers the list was taken again until it was fresh; without, it stands as it was taken.
+    fn check_acknowledged(&self) -> Result<(), Violation> {
+        for (sidecar, member) in &self.members {
+            for acked in member.report.iter().flat_map(|report| &report.acknowledged) {
+                let end = self.ends.get(&acked.partition).map(|end| end.offset);
+                let late = member.late_marks.contains_key(&acked.partition);
+                if let Some(end) = end.filter(|end| *end < acked.offset && !late) {
+                    return Err(Violation::StaleEnd {
+                        sidecar: sidecar.clone(),
+                        partition: acked.partition.clone(),
+                        acknowledged: acked.offset,
+                        end,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn make_cut(&self) -> Cut {

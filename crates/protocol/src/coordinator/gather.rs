@@ -80,19 +80,19 @@ impl Coordinator {
     }
 
     /// Groups and partition counts, read for arming or, after the confirmations, read again.
-    pub fn handle_topology(&mut self, now: Moment, answer: Result<Topology, String>) {
+    pub fn handle_topology(&mut self, _now: Moment, answer: Result<Topology, String>) {
         let topology = match answer {
             Ok(topology) => topology,
             Err(reason) => return self.fail(format!("the topology could not be read: {reason}")),
         };
         match self.phase {
-            Phase::ReadingTopology => self.arm(now, topology),
+            Phase::ReadingTopology => self.arm(topology),
             Phase::Rereading => self.reread(&topology),
             _ => {}
         }
     }
 
-    fn arm(&mut self, now: Moment, topology: Topology) {
+    fn arm(&mut self, topology: Topology) {
         match self.assign(&topology).and_then(|assignments| {
             self.check_loose_readers(&assignments)?;
             Ok(assignments)
@@ -105,7 +105,6 @@ impl Coordinator {
         }
         self.wants_barriers = self.barrier_partitions();
         self.topology = Some(topology);
-        self.deadline = self.deadline.max(now + self.config.prepare_timeout);
         self.phase = Phase::Arming;
         if self.wants_barriers.is_empty() {
             self.barriers = Some(BTreeMap::new());
@@ -229,7 +228,11 @@ impl Coordinator {
                 partitions.insert(partition);
             }
         }
-        let topics = barrier_topics(&reads, &self.outputs);
+        // A service without instances marks nothing: what only it writes is a source for now.
+        let live: BTreeSet<&ServiceName> = self.members.keys().map(|id| &id.service).collect();
+        let writes = self.outputs.iter().filter(|(s, _)| live.contains(s));
+        let writes = writes.map(|(s, topics)| (s.clone(), topics.clone()));
+        let topics = barrier_topics(&reads, &writes.collect());
         partitions
             .into_iter()
             .filter(|partition| topics.contains(&partition.topic))
@@ -293,7 +296,7 @@ impl Coordinator {
 
     fn go(&mut self, epoch: Epoch) {
         self.phase = Phase::Running;
-        self.deadline = self.deadline + self.config.timeout;
+        self.deadline = self.deadline.max(self.timeout_at);
         self.tell_all(&ToSidecar::Go { epoch });
         if self.barrier_pair.is_some() {
             self.queue.push_back(CoordinatorOutput::WriteBarriers(

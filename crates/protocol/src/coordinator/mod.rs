@@ -62,11 +62,12 @@ pub struct CoordinatorConfig {
     pub mode: Mode,
     /// Why; services named in `stopped` stay held when it is not a plain checkpoint.
     pub purpose: Purpose,
-    /// The services that `purpose` applies to; all others take a plain checkpoint.
+    /// The services that `purpose` applies to. All others take a plain checkpoint, or are left alone where nothing is
+    /// recorded.
     pub stopped: BTreeSet<ServiceName>,
     /// Deadlines inside the sidecars.
     pub limits: Limits,
-    /// From the start until the manifest stands.
+    /// From the start until the manifest stands; at least `prepare_timeout`.
     pub timeout: Duration,
     /// From the start until every sidecar is armed.
     pub prepare_timeout: Duration,
@@ -175,6 +176,8 @@ pub struct Coordinator {
     view: ViewSnapshot,
     phase: Phase,
     deadline: Moment,
+    /// When the manifest has to stand.
+    timeout_at: Moment,
     members: BTreeMap<SidecarId, Member>,
     processes: BTreeMap<ProcessId, BTreeSet<SidecarId>>,
     topology: Option<Topology>,
@@ -196,17 +199,23 @@ impl Coordinator {
     /// Starts an epoch: `Prepare` goes out to every sidecar of the view.
     #[must_use]
     pub fn new(now: Moment, config: CoordinatorConfig, view: ViewSnapshot) -> Self {
+        // Nobody but those who are to stop is asked to.
+        let takes_part = |id: &&SidecarId| {
+            config.purpose != Purpose::Stop || config.stopped.contains(&id.service)
+        };
         let members = view
             .sidecars
             .keys()
+            .filter(takes_part)
             .map(|id| (id.clone(), Member::default()))
             .collect();
-        let deadline = now + config.prepare_timeout;
+        let (deadline, timeout_at) = (now + config.prepare_timeout, now + config.timeout);
         let mut this = Self {
             config,
             view,
             phase: Phase::Preparing,
             deadline,
+            timeout_at,
             members,
             processes: BTreeMap::new(),
             topology: None,
@@ -308,11 +317,13 @@ impl Coordinator {
     }
 
     fn start(&mut self, now: Moment) {
-        if self.members.is_empty() && self.view.idle.is_empty() {
+        let stop = self.config.purpose == Purpose::Stop;
+        if self.members.is_empty() && (stop || self.view.idle.is_empty()) {
             self.fail("no sidecar is registered: there is nothing to checkpoint".to_owned());
             return;
         }
-        if let Some((service, _)) = self.view.idle.iter().find(|(_, idle)| idle.has_state) {
+        let stateful = |(_, idle): &(&ServiceName, &IdleService)| idle.has_state && !stop;
+        if let Some((service, _)) = self.view.idle.iter().find(stateful) {
             let reason = format!("{service} has state but no instance is running to record it");
             self.fail(reason);
             return;

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use cutline_model::{
-    Closing, Epoch, FromSidecar, InputPartition, Limits, MarkerId, Mode, PreparedSidecar, Purpose,
-    Role, Timings, ToSidecar, TopicPartition,
+    Closing, Epoch, FromSidecar, GroupId, InputPartition, Limits, MarkerId, Mode, PreparedSidecar,
+    Purpose, Role, Timings, ToSidecar, TopicPartition,
 };
 
 use super::{Attempt, LateMark, MarkPair, Phase, Process, ProcessOutput};
@@ -24,7 +24,7 @@ impl Attempt {
             inputs: Vec::new(),
             outputs: Default::default(),
             role: Role::Solo,
-            unaligned: mode != Mode::Aligned,
+            unaligned: mode != Mode::Aligned || purpose == Purpose::Stop,
             deadline: None,
             watchdog: None,
             poll_at: None,
@@ -37,15 +37,18 @@ impl Attempt {
             looks_open: Default::default(),
             positions: BTreeMap::new(),
             hook_positions: None,
-            proving: None,
+            admitted_when_paused: None,
             quiet: false,
             marked: Default::default(),
             marker_offsets: None,
             late: LateMark::Unused,
             late_marks: Vec::new(),
+            confirm_asked: false,
             ranges: BTreeMap::new(),
             hook_paused: false,
             resumed: false,
+            resume_sent: false,
+            acknowledged: BTreeMap::new(),
             recorded: false,
             gone_at: now,
             first_hold: None,
@@ -55,6 +58,12 @@ impl Attempt {
             timings: Timings::default(),
             last_obstacle: "nothing was read yet".to_owned(),
         }
+    }
+
+    /// True when no other group is assigned `partition` behind this sidecar.
+    pub(super) fn reads_alone(&self, group: &GroupId, partition: &TopicPartition) -> bool {
+        let mut others = self.inputs.iter();
+        !others.any(|input| input.partition == *partition && input.group != *group)
     }
 
     /// Armed markers count until this process has cut.
@@ -131,7 +140,9 @@ impl Process {
             self.prepare(now, epoch, mode, purpose, limits);
             return;
         }
-        if self.epoch() != Some(message.epoch()) {
+        // Who has no such attempt stands by no report of it, and says so.
+        let confirms = matches!(message, ToSidecar::Confirm { .. });
+        if self.epoch() != Some(message.epoch()) && !confirms {
             return;
         }
         match message {
@@ -181,7 +192,11 @@ impl Process {
             self.missed_deadline(now);
         } else if attempt.poll_at.is_some_and(|at| at <= now) {
             attempt.poll_at = None;
-            self.read_committed(now);
+            if attempt.phase == Phase::Gated && !attempt.quiet {
+                self.step_gate(now);
+            } else {
+                self.read_committed(now);
+            }
         }
     }
 
@@ -214,7 +229,7 @@ impl Process {
             return;
         };
         let _ = now;
-        if attempt.hook_paused && !attempt.resumed {
+        if attempt.hook_paused && !attempt.resume_sent {
             self.queue
                 .push_back(ProcessOutput::ResumeHook(attempt.epoch));
         }
@@ -230,11 +245,12 @@ impl Process {
     }
 
     fn prepare(&mut self, now: Moment, epoch: Epoch, mode: Mode, purpose: Purpose, limits: Limits) {
-        match self.epoch() {
-            Some(current) if current >= epoch => return,
-            Some(_) => self.decline(now, format!("epoch {epoch} began")),
-            None => {}
+        // Whoever declined, was thawed or closed n never takes part in n again, however often it is asked.
+        if self.last_epoch.is_some_and(|last| epoch <= last) {
+            return;
         }
+        self.last_epoch = Some(epoch);
+        self.decline(now, format!("epoch {epoch} began"));
         self.attempt = Some(Attempt::new(now, epoch, mode, purpose, limits));
         self.outputs.keep_ranges();
         if mode == Mode::Synchronous || purpose == Purpose::Stop {
@@ -317,10 +333,18 @@ impl Process {
         }
     }
 
-    fn confirm(&mut self, epoch: Epoch) {
-        let Some(attempt) = &self.attempt else { return };
-        let held = attempt.phase == Phase::Reported;
-        let late_marks = attempt.late_marks.clone();
+    /// Late marks are in the log before their offsets are known: the answer waits for them, or it would hide one that a
+    /// Produce has already followed.
+    pub(super) fn confirm(&mut self, epoch: Epoch) {
+        let attempt = self.attempt.as_mut().filter(|a| a.epoch == epoch);
+        let (held, late_marks) = match attempt {
+            Some(attempt) if attempt.late == LateMark::Locating => {
+                attempt.confirm_asked = true;
+                return;
+            }
+            Some(attempt) => (attempt.phase == Phase::Reported, attempt.late_marks.clone()),
+            None => (false, Vec::new()),
+        };
         let incarnation = self.config.incarnation.clone();
         self.send(FromSidecar::Confirmed {
             epoch,
@@ -338,7 +362,7 @@ impl Process {
             return;
         }
         let attempt = self.attempt.take().expect("looked at above");
-        if attempt.hook_paused && !attempt.resumed {
+        if attempt.hook_paused && !attempt.resume_sent {
             self.queue
                 .push_back(ProcessOutput::ResumeHook(attempt.epoch));
         }

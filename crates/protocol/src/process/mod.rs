@@ -30,6 +30,7 @@ use crate::{
     mask::Masks,
     moment::Moment,
     output::{Admission, Outputs, ProduceAnswer, ProduceIntent, Ticket},
+    rules::Rules,
 };
 
 /// What a process is told once, when its sidecar starts.
@@ -182,16 +183,23 @@ struct Attempt {
     looks_open: BTreeSet<TopicPartition>,
     positions: BTreeMap<(GroupId, TopicPartition), Option<Offset>>,
     hook_positions: Option<BTreeMap<TopicPartition, Offset>>,
-    proving: Option<Vec<ConnId>>,
+    /// `Outputs::admitted` when the hook had paused.
+    admitted_when_paused: Option<u64>,
     quiet: bool,
     marked: BTreeSet<TopicPartition>,
     marker_offsets: Option<Vec<PartitionOffset>>,
     late: LateMark,
     late_marks: Vec<PartitionOffset>,
+    /// The coordinator waits for a confirmation that waits for a late mark's offset.
+    confirm_asked: bool,
     ranges: BTreeMap<TopicPartition, cutline_model::RangeSet>,
     hook_paused: bool,
+    /// The hook has answered *resume*, or need not be asked.
     resumed: bool,
+    resume_sent: bool,
     recorded: bool,
+    /// One past the highest acknowledged offsets when everything stood still.
+    acknowledged: BTreeMap<TopicPartition, Offset>,
     gone_at: Moment,
     first_hold: Option<Moment>,
     last_hold: Option<Moment>,
@@ -206,6 +214,8 @@ struct Attempt {
 enum LateMark {
     Unused,
     Writing(Vec<TopicPartition>),
+    /// In the log, offsets not known yet.
+    Locating,
     Used,
 }
 
@@ -219,7 +229,13 @@ pub struct Process {
     /// Groups all of whose members here joined in this run, with their members.
     groups: BTreeMap<GroupId, GroupHere>,
     attempt: Option<Attempt>,
-    /// Stays held after a safety checkpoint or a stop, until the fence.
+    /// The newest epoch this run was asked to prepare.
+    last_epoch: Option<Epoch>,
+    /// Numbers the reads of committed offsets.
+    reads: u64,
+    /// `Outputs::admitted` when the shell was asked to prove what acks=0 sent.
+    proving: Option<u64>,
+    rules: Rules,
     queue: VecDeque<ProcessOutput>,
 }
 
@@ -241,8 +257,17 @@ impl Process {
             masks: Masks::default(),
             groups: BTreeMap::new(),
             attempt: None,
+            last_epoch: None,
+            reads: 0,
+            proving: None,
+            rules: Rules::default(),
             queue: VecDeque::new(),
         }
+    }
+
+    /// Breaks rules, for the tests of the oracle alone.
+    pub fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// The next thing to do, `None` when there is nothing until the next input.
@@ -336,14 +361,15 @@ impl Process {
 
     /// A Produce asks to pass.
     pub fn admit_produce(&mut self, now: Moment, intent: &ProduceIntent<'_>) -> Admission {
-        if self.outputs.is_closed() {
-            let admission = self.outputs.admit(intent);
-            self.after_gate_knock(now);
-            return admission;
-        }
+        // A topic is registered whether or not the gate is shut: inside a transaction its Produce passes all the same.
         let (missing, fresh) = self.outputs.unregistered(intent.partitions);
         if !fresh.is_empty() {
             self.queue.push_back(ProcessOutput::RegisterTopics(fresh));
+        }
+        if self.outputs.is_closed() && !(missing && self.outputs.goes_on(intent)) {
+            let admission = self.outputs.admit(intent);
+            self.after_gate_knock(now);
+            return admission;
         }
         if missing || self.wants_late_mark(now, intent.partitions) {
             return Admission::Wait;
@@ -442,6 +468,12 @@ impl Process {
     /// Topics the control topic says the service produces to.
     pub fn handle_registered(&mut self, topics: impl IntoIterator<Item = TopicName>) {
         self.outputs.know_topics(topics);
+        if let Some(attempt) = &mut self.attempt
+            && attempt.phase == Phase::Gated
+        {
+            // The gate may have waited for this alone: look at it when time is next told.
+            attempt.poll_at = Some(attempt.gone_at);
+        }
         self.queue.push_back(ProcessOutput::GateChanged);
     }
 

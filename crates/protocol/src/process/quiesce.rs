@@ -30,7 +30,8 @@ impl Process {
         let Some(attempt) = &mut self.attempt else {
             return;
         };
-        if attempt.phase > Phase::Armed {
+        // Who is not armed knows neither the markers nor what to report; whoever has met a marker is under way already.
+        if attempt.phase != Phase::Armed {
             return;
         }
         attempt.gone_at = now;
@@ -113,7 +114,8 @@ impl Process {
         if attempt.read_open || !matches!(attempt.phase, Phase::Draining | Phase::Gated) {
             return;
         }
-        attempt.read += 1;
+        self.reads += 1;
+        attempt.read = self.reads;
         attempt.poll_at = None;
         attempt.admitted_at_read = self.outputs.admitted();
         if attempt.inputs.is_empty() {
@@ -138,6 +140,9 @@ impl Process {
         attempt.read_open = false;
         match answer {
             Ok(committed) => {
+                for ((_, partition), offset) in &committed {
+                    self.inputs.note_committed(partition, *offset);
+                }
                 attempt.committed = committed;
                 self.looked_at_commits(now);
             }
@@ -161,12 +166,15 @@ impl Process {
             return;
         };
         attempt.looks_open.remove(partition);
-        if let Ok(visible) = visible {
-            attempt
-                .looked
-                .insert(partition.clone(), (from, to, visible));
+        match visible {
+            Ok(visible) => {
+                attempt
+                    .looked
+                    .insert(partition.clone(), (from, to, visible));
+            }
+            Err(reason) => return self.wait_for_commits(now, reason),
         }
-        if attempt.looks_open.is_empty() {
+        if attempt.looks_open.is_empty() && !attempt.read_open {
             self.looked_at_commits(now);
         }
     }
@@ -249,7 +257,8 @@ impl Process {
             let key = (group.clone(), partition.clone());
             let committed = attempt.committed.get(&key).copied().flatten();
             let fresh = self.groups.get(group).is_some_and(|here| here.fresh);
-            match self.inputs.finished(partition, committed, fresh) {
+            let alone = attempt.reads_alone(group, partition);
+            match self.inputs.finished(partition, committed, fresh, alone) {
                 Finished::Yes(position) => {
                     positions.insert(key, position);
                 }
@@ -300,13 +309,15 @@ impl Process {
         }
         let unproved = self.outputs.unproved();
         if !unproved.is_empty() {
-            if attempt.proving.as_ref() != Some(&unproved) {
-                attempt.proving = Some(unproved.clone());
+            if self.proving.is_none() {
+                self.proving = Some(self.outputs.admitted());
                 self.queue.push_back(ProcessOutput::ProveUnacked(unproved));
             }
             return;
         }
         attempt.quiet = true;
+        // An answer under way is to a question asked before the gate was shut.
+        attempt.read_open = false;
         if attempt.hook_paused {
             self.quiesced(now);
         } else {
@@ -316,9 +327,9 @@ impl Process {
 
     /// Everything sent on these connections was processed by the broker.
     pub fn handle_proved(&mut self, now: Moment, conns: &[ConnId]) {
-        self.outputs.proved(conns);
-        if let Some(attempt) = &mut self.attempt {
-            attempt.proving = None;
+        // Whatever was let through after the question was asked is not covered by its answer.
+        if self.proving.take() == Some(self.outputs.admitted()) {
+            self.outputs.proved(conns);
         }
         self.step_gate(now);
     }
@@ -369,7 +380,6 @@ impl Process {
         };
         attempt.phase = Phase::Draining;
         attempt.quiet = false;
-        attempt.proving = None;
         attempt.read_open = false;
         attempt.last_obstacle = why.to_owned();
         attempt.poll_at = Some(now + READ_AGAIN);
@@ -384,6 +394,7 @@ impl Process {
         epoch: Epoch,
         answer: Result<BTreeMap<TopicPartition, Offset>, String>,
     ) {
+        let admitted = self.outputs.admitted();
         let Some(attempt) = self.attempt_of(epoch) else {
             return;
         };
@@ -393,6 +404,7 @@ impl Process {
         match answer {
             Ok(positions) => {
                 attempt.hook_positions = Some(positions);
+                attempt.admitted_when_paused = Some(admitted);
                 self.read_committed(now);
             }
             Err(reason) => self.decline(now, format!("the hook did not pause: {reason}")),
@@ -400,6 +412,16 @@ impl Process {
     }
 
     fn step_hook(&mut self, now: Moment) {
+        let attempt = self
+            .attempt
+            .as_ref()
+            .expect("a hook's answer belongs to an attempt");
+        if attempt.admitted_when_paused != Some(self.outputs.admitted()) {
+            return self.decline(
+                now,
+                "something was produced while the hook was paused".to_owned(),
+            );
+        }
         match self.hook_drained() {
             Ok(positions) => {
                 let attempt = self
@@ -443,6 +465,7 @@ impl Process {
                     partition,
                     attempt.committed.get(&key).copied().flatten(),
                     self.groups.get(group).is_some_and(|here| here.fresh),
+                    attempt.reads_alone(group, partition),
                 ) {
                     Finished::Yes(position) => position,
                     _ => {

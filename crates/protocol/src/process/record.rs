@@ -115,6 +115,10 @@ impl Process {
         attempt
             .outputs
             .extend(self.outputs.acknowledged().keys().cloned());
+        // Nor are those that only acks=0 wrote to acknowledged.
+        attempt
+            .outputs
+            .extend(self.outputs.unacked_partitions().iter().cloned());
         attempt.marked = attempt.outputs.clone();
         if attempt.outputs.is_empty() {
             let epoch = attempt.epoch;
@@ -148,7 +152,7 @@ impl Process {
             }
             (MarkPair::Spare, Ok(())) => {
                 if let LateMark::Writing(partitions) =
-                    std::mem::replace(&mut attempt.late, LateMark::Used)
+                    std::mem::replace(&mut attempt.late, LateMark::Locating)
                 {
                     attempt.marked.extend(partitions.iter().cloned());
                     let locate = attempt.locate_output(MarkPair::Spare, partitions);
@@ -176,6 +180,8 @@ impl Process {
             !attempt.is_markerless() && !attempt.outputs.is_empty(),
         );
         attempt.resumed = !resume;
+        attempt.resume_sent = resume;
+        attempt.acknowledged = self.outputs.acknowledged().clone();
         if !locate {
             attempt.marker_offsets = Some(Vec::new());
         }
@@ -247,7 +253,13 @@ impl Process {
                 attempt.marker_offsets = Some(offsets);
                 self.try_report();
             }
-            (MarkPair::Spare, Ok(offsets)) => attempt.late_marks.extend(offsets),
+            (MarkPair::Spare, Ok(offsets)) => {
+                attempt.late_marks.extend(offsets);
+                attempt.late = LateMark::Used;
+                if std::mem::take(&mut attempt.confirm_asked) {
+                    self.confirm(epoch);
+                }
+            }
         }
     }
 
@@ -277,9 +289,14 @@ impl Process {
                 partition: partition.clone(),
                 ranges: ranges.clone(),
             });
-        let acknowledged = self
-            .outputs
-            .acknowledged()
+        // With markers an end below anything acknowledged so far is stale. Without, the ends were listed while everything
+        // stood still, and what was acknowledged since lies above them by right.
+        let acknowledged = if attempt.mode == Mode::Synchronous {
+            &attempt.acknowledged
+        } else {
+            self.outputs.acknowledged()
+        };
+        let acknowledged = acknowledged
             .iter()
             .map(|(partition, &offset)| PartitionOffset {
                 partition: partition.clone(),
@@ -331,7 +348,7 @@ impl Process {
         let Some(attempt) = &mut self.attempt else {
             return false;
         };
-        if attempt.is_markerless() || attempt.phase < Phase::Marking {
+        if !self.rules.late_marks || attempt.is_markerless() || attempt.phase < Phase::Marking {
             return false;
         }
         let missing: Vec<_> = partitions
@@ -351,7 +368,7 @@ impl Process {
                 true
             }
             // There is one spare pair: a second new partition within one epoch ends the epoch, not the application's work.
-            LateMark::Used => {
+            LateMark::Locating | LateMark::Used => {
                 self.decline(
                     now,
                     "more new partitions than one late mark can cover".to_owned(),

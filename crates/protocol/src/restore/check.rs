@@ -164,6 +164,14 @@ impl Facts {
             .flat_map(|(_, part)| part.markers.iter().map(|(p, o)| (p, *o)))
     }
 
+    pub(super) fn sidecar_problems(&self) -> Vec<Problem> {
+        self.away
+            .iter()
+            .cloned()
+            .map(Problem::SidecarAway)
+            .collect()
+    }
+
     pub(super) fn member_problems(&self) -> Vec<Problem> {
         let groups = self.groups_now.iter();
         let restored = groups.filter(|(_, now)| self.restored.contains(&now.service));

@@ -38,6 +38,8 @@ pub struct Facts {
     pub groups_now: BTreeMap<GroupId, GroupNow>,
     /// Sidecars that run and are connected.
     pub sidecars: BTreeMap<SidecarId, SidecarNow>,
+    /// Sidecars that are registered and cannot be spoken to.
+    pub away: BTreeSet<SidecarId>,
     /// Who wrote what where it matters: from [`super::scan_from`] to the present end.
     pub writers: BTreeMap<TopicPartition, Writers>,
     /// Groups of no service that read what may be masked, with how far.

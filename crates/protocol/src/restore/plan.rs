@@ -61,6 +61,7 @@ pub fn plan(facts: &Facts) -> Result<Plan, Vec<Problem>> {
     problems.extend(facts.part_problems());
     problems.extend(facts.topic_problems());
     problems.extend(facts.log_problems());
+    problems.extend(facts.sidecar_problems());
     problems.extend(facts.member_problems());
     problems.extend(facts.instance_problems());
     problems.extend(facts.history_problems());

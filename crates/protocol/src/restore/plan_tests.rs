@@ -128,6 +128,13 @@ fn a_member_outside_a_sidecar_is_refused_in_restored_groups_only() {
 }
 
 #[test]
+fn a_sidecar_that_cannot_be_spoken_to_is_named_at_once() {
+    let mut facts = world();
+    facts.away = [cutline_model::SidecarId::new("x", "9")].into();
+    assert_eq!(codes(&facts), ["CL0319"]);
+}
+
+#[test]
 fn state_needs_a_sidecar_and_offsets_do_not() {
     let mut facts = world();
     facts.sidecars.remove(&sidecar("b"));

@@ -167,6 +167,11 @@ pub enum Problem {
         "the topic {0} is compacted and holds records that would be rolled back: restoring compacted topics is not supported yet"
     )]
     Compacted(TopicName),
+    /// A sidecar that cannot be spoken to would not follow.
+    #[error(
+        "the sidecar {0} is registered but not connected: start it, or evict it when it is gone for good"
+    )]
+    SidecarAway(SidecarId),
     /// The masks would be too many for the control topic.
     #[error(
         "{count} ranges would have to be masked, more than the limit of {limit}: restore the other writers of shared topics too, or use a later checkpoint"
@@ -203,6 +208,7 @@ impl Problem {
             Self::NotTold { .. } => "CL0316",
             Self::Compacted(_) => "CL0317",
             Self::TooManyRanges { .. } => "CL0318",
+            Self::SidecarAway(_) => "CL0319",
         }
     }
 }

@@ -68,6 +68,7 @@ pub(super) fn world() -> Facts {
         ]
         .into(),
         sidecars: names.map(|name| (sidecar(name), sidecar_now())).into(),
+        away: BTreeSet::new(),
         writers: [
             (tp("ab", 0), written("a", &[(101, 130)])),
             (tp("ba", 0), written("b", &[(51, 80)])),
