@@ -21,6 +21,7 @@ use tokio::{io::AsyncReadExt, task::spawn_blocking};
 use crate::{
     Fixed, Pattern, Provider, StateError,
     scan::{Found, FoundKind, scan},
+    several::check_provider,
     staging::{self, Staging},
     unpack,
 };
@@ -133,6 +134,7 @@ impl Provider for Directory {
     }
 
     async fn restore(&self, part: &mut PartReader) -> Result<(), StateError> {
+        check_provider(part, self.name())?;
         unpack::restore(&self.root, &self.immutable, part).await
     }
 }
@@ -164,7 +166,9 @@ impl FixedDirectory {
 
 impl Drop for FixedDirectory {
     fn drop(&mut self) {
-        let staging = self.staging.take();
+        let Some(staging) = self.staging.take() else {
+            return;
+        };
         // Removing many files takes a while; a runtime's thread must not wait for it when there are others.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn_blocking(move || drop(staging));

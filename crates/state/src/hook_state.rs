@@ -15,7 +15,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
-use crate::{Fixed, Hook, Provider, StateError};
+use crate::{Fixed, Hook, Provider, StateError, several::check_provider};
 
 /// The one file of a part.
 const ENTRY: &str = "snapshot";
@@ -100,14 +100,14 @@ impl Provider for HookState {
     }
 
     async fn restore(&self, part: &mut PartReader) -> Result<(), StateError> {
+        check_provider(part, self.name())?;
         let mut spool = self.spool().await?;
         match part.next_entry().await? {
             Some(entry) if entry.is_file() && entry.path == ENTRY => {}
-            _ => {
-                return Err(StateError::OtherProvider {
-                    found: part.provider().to_owned(),
-                    wanted: "http".to_owned(),
-                });
+            found => {
+                let path = found.map_or_else(String::new, |entry| entry.path);
+                let reason = format!("a hook's part holds one file, {ENTRY:?}");
+                return Err(StateError::Refused { path, reason });
             }
         }
         while let Some(bytes) = part.read().await? {

@@ -4,10 +4,13 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use cutline_model::Scope;
+use cutline_model::{Guarantee, Scope};
 use url::Url;
 
-use crate::{Directory, Hook, HookLimits, HookState, Nothing, Pattern, Provider, StateError};
+use crate::{
+    Directory, Hook, HookLimits, HookState, Nothing, Pattern, Provider, Several, StateError,
+    several::STATES_MAX,
+};
 
 /// A provider, and whose state it holds.
 #[derive(Clone, Debug)]
@@ -62,6 +65,50 @@ pub fn parse_state_spec(spec: &str) -> Result<StateSpec, StateError> {
         }),
         _ if !body.contains(':') => Err(bad("it names no scheme".to_owned())),
         _ => Err(bad(format!("the scheme {scheme:?} is not known"))),
+    }
+}
+
+/// Parses every `--state` of a process as one: none given is `none`, several become one part.
+///
+/// # Errors
+/// As [`parse_state_spec`], and when they contradict each other.
+pub fn parse_state_specs(specs: &[String]) -> Result<StateSpec, StateError> {
+    let bad = |reason: &str| StateError::BadSpec {
+        spec: specs
+            .iter()
+            .map(|spec| without_secrets(spec))
+            .collect::<Vec<_>>()
+            .join(" "),
+        reason: reason.to_owned(),
+    };
+    let mut states = specs
+        .iter()
+        .map(|spec| parse_state_spec(spec))
+        .collect::<Result<Vec<_>, _>>()?;
+    let scope = states.first().map(|state| state.scope).unwrap_or_default();
+    match states.len() {
+        0 => Ok(StateSpec {
+            provider: Arc::new(Nothing),
+            scope,
+        }),
+        1 => Ok(states.remove(0)),
+        count if count > STATES_MAX => Err(bad("there are too many states")),
+        _ if states.iter().any(|state| state.scope != scope) => {
+            Err(bad("all states of a process have one scope"))
+        }
+        _ if states
+            .iter()
+            .any(|state| state.provider.guarantee() == Guarantee::PositionsOnly) =>
+        {
+            Err(bad("none stands alone"))
+        }
+        _ => {
+            let providers = states.into_iter().map(|state| state.provider).collect();
+            Ok(StateSpec {
+                provider: Arc::new(Several::new(providers)),
+                scope,
+            })
+        }
     }
 }
 
@@ -156,6 +203,27 @@ mod tests {
                 (name, scope),
                 "{spec}"
             );
+        }
+    }
+
+    #[test]
+    fn several_states_are_one_when_they_agree() {
+        let all = |specs: &[&str]| {
+            let specs: Vec<String> = specs.iter().map(|&spec| spec.to_owned()).collect();
+            parse_state_specs(&specs)
+        };
+        assert_eq!(all(&[]).unwrap().provider.name(), "none");
+        assert_eq!(all(&["dir:/a"]).unwrap().provider.name(), "dir");
+        assert_eq!(
+            all(&["dir:/a", "http://h:1"]).unwrap().provider.name(),
+            "dir+http"
+        );
+        for specs in [
+            &["dir:/a", "none"][..],
+            &["dir:/a?scope=service", "dir:/b"],
+            &["dir:/a"; 17],
+        ] {
+            assert_eq!(all(specs).unwrap_err().code(), "CL0150");
         }
     }
 

@@ -19,6 +19,7 @@ mod layout;
 mod manifest;
 mod objects;
 mod pack;
+mod packer;
 mod part;
 mod reader;
 mod repository;

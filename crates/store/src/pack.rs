@@ -17,7 +17,6 @@ pub const PACK_BYTES_MAX: usize = 8 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct PackBuilder {
     bytes: Vec<u8>,
-    header: usize,
 }
 
 impl PackBuilder {
@@ -28,14 +27,7 @@ impl PackBuilder {
         let mut bytes = Vec::with_capacity(PACK_BYTES_MAX);
         let id = uuid::Uuid::new_v4().simple();
         bytes.extend_from_slice(format!("cutline-pack 1 {epoch} {name} {id}\n").as_bytes());
-        Self {
-            header: bytes.len(),
-            bytes,
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.len() == self.header
+        Self { bytes }
     }
 
     /// True when the largest chunk might not fit any more.

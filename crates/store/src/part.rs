@@ -182,6 +182,10 @@ impl ChunkPlace {
     pub(crate) fn stored(&self) -> u64 {
         u64::from(self.3)
     }
+    /// The same chunk, its pack at another index.
+    pub(crate) fn in_pack(&self, pack: u32) -> Self {
+        Self(self.0, pack, self.2, self.3, self.4)
+    }
     pub(crate) fn size(&self) -> usize {
         self.4 as usize
     }

@@ -11,8 +11,8 @@ use cutline_model::{Epoch, PartRef, ProcessId};
 
 use crate::{
     DOCUMENT_BYTES_MAX, Entry, EntryKind, Key, Objects, StoreError, chunk, document, layout,
+    packer::offload,
     part::{ChunkPlace, PartManifest},
-    writer::offload,
 };
 
 /// Neighbouring chunks are fetched together, up to so many stored bytes.
@@ -94,6 +94,12 @@ impl PartReader {
             .iter()
             .map(|stored| &stored.entry)
             .filter(move |entry| entry.section == section)
+    }
+
+    /// The section being read.
+    #[must_use]
+    pub fn section(&self) -> u32 {
+        self.section
     }
 
     /// The sections it has, in order.

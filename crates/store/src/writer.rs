@@ -1,7 +1,7 @@
 //! Writing a part: bytes in, chunks into packs, packs into the store, the part manifest last.
 //!
-//! Memory is bounded whatever the size of the state: one batch of bytes, one pack being filled and
-//! [`UPLOADS_MAX`] packs on their way. A writer dropped midway leaves packs that nothing refers to, and no part.
+//! Memory is bounded whatever the size of the state: a batch of bytes, a pack being filled and a few on their way, and
+//! the part's own lists. A writer dropped midway leaves packs that nothing refers to, and no part.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -12,22 +12,17 @@ use std::{
 
 use blake3::{Hash, Hasher};
 use cutline_model::{Epoch, PartRef, ProcessId};
-use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::{
-    Created, Entry, EntryKind, FORMAT, Objects, PACK_BYTES_MAX, PART_CHUNKS_MAX, PART_ENTRIES_MAX,
-    StoreError, chunk, document, layout,
-    pack::PackBuilder,
-    part::{ChunkPlace, KnownChunks, PackName, PartManifest, StoredEntry},
+    Created, Entry, EntryKind, FORMAT, Objects, PART_CHUNKS_MAX, PART_ENTRIES_MAX, StoreError,
+    chunk, document, layout,
+    packer::{Packer, offload},
+    part::{ChunkPlace, KnownChunks, PartManifest, StoredEntry},
     repository::BaseCache,
 };
 
 /// Bytes gathered before they are cut and hashed in one go.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// Packs on their way to the store at the same time.
-const UPLOADS_MAX: usize = 2;
-/// Work on fewer bytes is done where it is: handing it to another thread would cost more.
-const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// A provider's own notes in a part; they are for small words such as a schema's version.
 const ATTRIBUTES_MAX: usize = 64;
 
@@ -48,13 +43,10 @@ pub struct PartWriter {
     entries: Vec<StoredEntry>,
     open: Option<OpenFile>,
     batch: Vec<u8>,
-    packs: Vec<Option<Hash>>,
+    packer: Packer,
     chunks: Vec<ChunkPlace>,
     own: HashMap<Hash, u32>,
-    pack: Option<(u32, PackBuilder)>,
-    uploads: JoinSet<Result<(u32, Hash), StoreError>>,
     state_bytes: u64,
-    uploaded_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -73,6 +65,7 @@ impl PartWriter {
         provider: String,
         base: Arc<KnownChunks>,
     ) -> Self {
+        let packer = Packer::new(Arc::clone(&objects), epoch, process.clone());
         Self {
             objects,
             cache,
@@ -87,13 +80,10 @@ impl PartWriter {
             entries: Vec::new(),
             open: None,
             batch: Vec::new(),
-            packs: Vec::new(),
+            packer,
             chunks: Vec::new(),
             own: HashMap::new(),
-            pack: None,
-            uploads: JoinSet::new(),
             state_bytes: 0,
-            uploaded_bytes: 0,
         }
     }
 
@@ -187,9 +177,10 @@ impl PartWriter {
             });
         };
         let mut stored = open.stored;
+        let hash = open.hasher.finalize().to_hex().to_string();
         stored.entry.kind = EntryKind::File {
             bytes: open.bytes,
-            hash: open.hasher.finalize().to_hex().to_string(),
+            hash,
         };
         self.state_bytes += open.bytes;
         self.entries.push(stored);
@@ -206,23 +197,15 @@ impl PartWriter {
     ///
     /// # Errors
     /// When the store could not take something, a file is still open, or two entries have one path.
-    pub async fn finish(mut self) -> Result<PartRef, StoreError> {
+    pub async fn finish(self) -> Result<PartRef, StoreError> {
         self.no_open_file()?;
         self.no_twins()?;
-        self.seal_pack().await?;
-        while !self.uploads.is_empty() {
-            self.wait_for_upload().await?;
-        }
-        let packs = self
-            .packs
-            .iter()
-            .map(|pack| PackName(pack.expect("every upload has ended")))
-            .collect();
+        let (packs, pack_bytes) = self.packer.finish().await?;
         let manifest = PartManifest {
             format: FORMAT,
             epoch: self.epoch,
-            process: self.process.clone(),
-            provider: self.provider.clone(),
+            process: self.process,
+            provider: self.provider,
             state_bytes: self.state_bytes,
             attributes: self.attributes,
             entries: self.entries,
@@ -236,93 +219,99 @@ impl PartWriter {
         }
         let bytes = document::seal(&manifest, document::Layout::Compact)?;
         let hash = blake3::hash(&bytes).to_hex().to_string();
-        let key = layout::part(self.epoch, &self.process, &hash);
+        let key = layout::part(manifest.epoch, &manifest.process, &hash);
         let part = PartRef {
             key: key.to_string(),
             hash,
-            state_bytes: self.state_bytes,
-            uploaded_bytes: self.uploaded_bytes + bytes.len() as u64,
-            provider: self.provider,
+            state_bytes: manifest.state_bytes,
+            uploaded_bytes: pack_bytes + bytes.len() as u64,
+            provider: manifest.provider,
             async_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         // Its name is its content: one that is there already is this one, written by an attempt whose answer got lost.
         if self.objects.put_new(&key, bytes.clone()).await? == Created::AlreadyExists {
             self.objects.put_pack(&key, bytes).await?;
         }
-        self.cache.remember(
-            self.epoch,
-            self.process,
-            KnownChunks::of(manifest.packs, manifest.chunks),
-        );
+        let known = KnownChunks::of(manifest.packs, manifest.chunks);
+        self.cache.remember(manifest.epoch, manifest.process, known);
         Ok(part)
     }
 
+    /// Cuts what was gathered and writes the chunks that are new. What is left over stays, unless this is the `last`.
     async fn store_batch(&mut self, last: bool) -> Result<(), StoreError> {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
         let batch = std::mem::take(&mut self.batch);
-        let mut hasher = open.hasher.clone();
-        let (mut batch, cuts, hasher) = offload(batch.len(), move || {
-            let cuts = chunk::cut(&batch, last);
-            let used = cuts.last().map_or(0, |at| at.end);
-            hasher.update(&batch[..used]);
-            let cuts = cuts
-                .into_iter()
-                .map(|at| (blake3::hash(&batch[at.clone()]), at))
-                .collect::<Vec<_>>();
-            (batch, cuts, hasher)
-        })
-        .await?;
-        let used = cuts.last().map_or(0, |(_, at)| at.end);
+        let hasher = std::mem::take(&mut open.hasher);
+        let Cut {
+            batch,
+            cuts,
+            used,
+            hasher,
+        } = offload(batch.len(), move || Cut::of(batch, hasher, last)).await?;
         open.hasher = hasher;
         open.bytes += used as u64;
-        let mut wanted = Vec::new();
-        let mut seen = HashSet::new();
-        for (hash, at) in &cuts {
-            if self.place(hash).await?.is_none() && seen.insert(*hash) {
-                wanted.push((*hash, at.clone()));
-            }
-        }
-        let (returned, compressed) = offload(batch.len(), move || {
-            let mut compressor = chunk::Compressor::new();
-            let compress = |(hash, at): (Hash, Range<usize>)| {
-                (hash, at.len(), compressor.compress(&batch[at]))
-            };
-            let compressed = wanted.into_iter().map(compress).collect::<Vec<_>>();
-            (batch, compressed)
-        })
-        .await?;
-        batch = returned;
-        for (hash, size, stored) in compressed {
-            self.add_chunk(hash, size, &stored).await?;
-        }
+        let batch = self.store_new(batch, &cuts).await?;
         let places = cuts.iter().map(|(hash, _)| self.own[hash]);
         let open = self
             .open
             .as_mut()
             .expect("it was open above and only end_file closes it");
         open.stored.chunks.extend(places);
-        batch.drain(..used);
         self.batch = batch;
+        self.batch.drain(..used);
         Ok(())
     }
 
-    /// The index of a chunk that need not be written again.
-    async fn place(&mut self, hash: &Hash) -> Result<Option<u32>, StoreError> {
-        if let Some(&index) = self.own.get(hash) {
-            return Ok(Some(index));
+    async fn store_new(
+        &mut self,
+        batch: Vec<u8>,
+        cuts: &[(Hash, Range<usize>)],
+    ) -> Result<Vec<u8>, StoreError> {
+        let (mut new, mut seen) = (Vec::new(), HashSet::new());
+        for (hash, at) in cuts {
+            if !self.is_stored(hash).await? && seen.insert(*hash) {
+                new.push((*hash, at.clone()));
+            }
+        }
+        let (batch, compressed) = offload(batch.len(), move || {
+            let mut compressor = chunk::Compressor::new();
+            let compress = |(hash, at): (Hash, Range<usize>)| {
+                (hash, at.len(), compressor.compress(&batch[at]))
+            };
+            let compressed = new.into_iter().map(compress).collect::<Vec<_>>();
+            (batch, compressed)
+        })
+        .await?;
+        for (hash, size, stored) in compressed {
+            let (pack, offset) = self.packer.add(&stored).await?;
+            let narrow =
+                |bytes: usize| u32::try_from(bytes).expect("a chunk is far smaller than 4 GiB");
+            self.note_chunk(ChunkPlace(
+                hash,
+                pack,
+                offset,
+                narrow(stored.len()),
+                narrow(size),
+            ))?;
+        }
+        Ok(batch)
+    }
+
+    /// True when a chunk need not be written; it is among this part's own then.
+    async fn is_stored(&mut self, hash: &Hash) -> Result<bool, StoreError> {
+        if self.own.contains_key(hash) {
+            return Ok(true);
         }
         let base = Arc::clone(&self.base);
         let Some(known) = base.find(hash) else {
-            return Ok(None);
+            return Ok(false);
         };
         let Some(pack) = self.base_pack(known.pack()).await? else {
-            return Ok(None);
+            return Ok(false);
         };
-        let mut place = known.clone();
-        place.1 = pack;
-        self.note_chunk(place).map(Some)
+        self.note_chunk(known.in_pack(pack)).map(|()| true)
     }
 
     /// The index here of pack `at` of the base. A pack that is gone or too short is not relied on: its chunks are
@@ -332,47 +321,16 @@ impl PartWriter {
             return Ok(*known);
         }
         let name = self.base.packs[at].0;
-        let needed = self.base.pack_end(at);
-        let head = self.objects.head(&layout::pack(&name)).await?;
-        let index = head.filter(|meta| meta.bytes >= needed).map(|_| {
-            self.packs.push(Some(name));
-            u32::try_from(self.packs.len() - 1).expect("a part has fewer than 4 G packs")
-        });
+        let index = self.packer.refer(name, self.base.pack_end(at)).await?;
         if index.is_none() {
-            tracing::warn!(pack = %name.to_hex(), epoch = self.epoch.0, "a pack of the last part is damaged; its chunks are written again");
+            let pack = name.to_hex();
+            tracing::warn!(%pack, "a pack of the last part is missing or too short; its chunks are written again");
         }
         self.base_packs.insert(at, index);
         Ok(index)
     }
 
-    async fn add_chunk(
-        &mut self,
-        hash: Hash,
-        size: usize,
-        stored: &[u8],
-    ) -> Result<(), StoreError> {
-        if self.pack.as_ref().is_some_and(|(_, pack)| pack.is_full()) {
-            self.seal_pack().await?;
-        }
-        let (index, pack) = self.pack.get_or_insert_with(|| {
-            self.packs.push(None);
-            let index =
-                u32::try_from(self.packs.len() - 1).expect("a part has fewer than 4 G packs");
-            (index, PackBuilder::new(self.epoch, &self.process))
-        });
-        let narrow =
-            |bytes: usize| u32::try_from(bytes).expect("a chunk is far smaller than 4 GiB");
-        let place = ChunkPlace(
-            hash,
-            *index,
-            pack.add(stored),
-            narrow(stored.len()),
-            narrow(size),
-        );
-        self.note_chunk(place).map(|_| ())
-    }
-
-    fn note_chunk(&mut self, place: ChunkPlace) -> Result<u32, StoreError> {
+    fn note_chunk(&mut self, place: ChunkPlace) -> Result<(), StoreError> {
         limit(
             "the number of chunks of a part",
             self.chunks.len() + 1,
@@ -381,52 +339,26 @@ impl PartWriter {
         let index = u32::try_from(self.chunks.len()).expect("a part has fewer than 4 G chunks");
         self.own.insert(*place.hash(), index);
         self.chunks.push(place);
-        Ok(index)
-    }
-
-    async fn seal_pack(&mut self) -> Result<(), StoreError> {
-        let Some((index, pack)) = self.pack.take().filter(|(_, pack)| !pack.is_empty()) else {
-            return Ok(());
-        };
-        if self.uploads.len() >= UPLOADS_MAX {
-            self.wait_for_upload().await?;
-        }
-        let (hash, bytes) = offload(PACK_BYTES_MAX, move || pack.seal()).await?;
-        self.uploaded_bytes += bytes.len() as u64;
-        let objects = Arc::clone(&self.objects);
-        self.uploads.spawn(async move {
-            objects.put_pack(&layout::pack(&hash), bytes).await?;
-            Ok((index, hash))
-        });
-        Ok(())
-    }
-
-    async fn wait_for_upload(&mut self) -> Result<(), StoreError> {
-        if let Some(ended) = self.uploads.join_next().await {
-            let (index, hash) = ended.map_err(stopped)??;
-            self.packs[index as usize] = Some(hash);
-        }
         Ok(())
     }
 
     fn no_open_file(&self) -> Result<(), StoreError> {
-        match &self.open {
-            None => Ok(()),
-            Some(open) => Err(StoreError::Invalid {
-                what: format!(
-                    "file {:?} of the part was not ended",
-                    open.stored.entry.path
-                ),
-            }),
-        }
+        let Some(open) = &self.open else {
+            return Ok(());
+        };
+        let what = format!(
+            "file {:?} of the part was not ended",
+            open.stored.entry.path
+        );
+        Err(StoreError::Invalid { what })
     }
 
     fn no_twins(&self) -> Result<(), StoreError> {
-        let mut paths: Vec<_> = self
+        let entries = self
             .entries
             .iter()
-            .map(|stored| (stored.entry.section, &stored.entry.path))
-            .collect();
+            .map(|stored| (stored.entry.section, &stored.entry.path));
+        let mut paths: Vec<_> = entries.collect();
         paths.sort_unstable();
         match paths.windows(2).find(|pair| pair[0] == pair[1]) {
             None => Ok(()),
@@ -434,6 +366,32 @@ impl PartWriter {
                 path: pair[0].1.clone(),
                 reason: "it is there twice".to_owned(),
             }),
+        }
+    }
+}
+
+/// A batch cut into chunks, `used` bytes of it.
+struct Cut {
+    batch: Vec<u8>,
+    cuts: Vec<(Hash, Range<usize>)>,
+    used: usize,
+    hasher: Hasher,
+}
+
+impl Cut {
+    fn of(batch: Vec<u8>, mut hasher: Hasher, last: bool) -> Self {
+        let cuts = chunk::cut(&batch, last);
+        let used = cuts.last().map_or(0, |at| at.end);
+        hasher.update(&batch[..used]);
+        let cuts = cuts
+            .into_iter()
+            .map(|at| (blake3::hash(&batch[at.clone()]), at))
+            .collect();
+        Self {
+            batch,
+            cuts,
+            used,
+            hasher,
         }
     }
 }
@@ -447,21 +405,4 @@ fn limit(what: &str, found: usize, limit: usize) -> Result<(), StoreError> {
         });
     }
     Ok(())
-}
-
-/// Runs `work` on `bytes` bytes where it does not hold up other tasks.
-pub(crate) async fn offload<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, StoreError> {
-    if bytes <= INLINE_BYTES_MAX {
-        return Ok(work());
-    }
-    spawn_blocking(work).await.map_err(stopped)
-}
-
-fn stopped(error: tokio::task::JoinError) -> StoreError {
-    StoreError::Invalid {
-        what: format!("work on a part stopped: {error}"),
-    }
 }

@@ -1,5 +1,10 @@
 //! Garbage collection: what is referred to stays, what is not goes, and a doubt deletes nothing.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails where something cannot be done"
+)]
+
 mod world;
 
 use std::time::Duration;

@@ -2,6 +2,11 @@
 //!
 //! Alone in its binary, because it looks at the whole process. `CUTLINE_TEST_STATE_MIB` sets another size.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails where something cannot be done"
+)]
+
 mod world;
 
 use cutline_model::Epoch;

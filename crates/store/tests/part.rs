@@ -1,5 +1,10 @@
 //! Parts: what goes in comes out, only what is new is written, and a part is there whole or not at all.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails where something cannot be done"
+)]
+
 mod world;
 
 use std::time::Duration;
