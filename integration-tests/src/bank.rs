@@ -25,8 +25,8 @@ pub const BANKS: [&str; 2] = ["a", "b"];
 /// How the banks stand before Kafka.
 #[derive(Clone, Debug)]
 pub struct Behind {
-    /// The admin API's URL.
-    pub admin: String,
+    /// The admin API's URL; without, the sidecars are plain transparent proxies.
+    pub admin: Option<String>,
     /// The deployment.
     pub deployment: String,
     /// Flags added to every sidecar's.
@@ -324,7 +324,7 @@ impl Bank {
             service: format!("bank-{bank}"),
             instance: number.to_string(),
             deployment: behind.deployment.clone(),
-            admin: Some(behind.admin.clone()),
+            admin: behind.admin.clone(),
             capture: hook.map(|url| format!("hook={url}")),
             state: vec![state],
             arguments: behind.arguments.clone(),

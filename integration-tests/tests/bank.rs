@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use integration_tests::{
     Kafka,
-    bank::{Bank, BankOptions},
+    bank::{Bank, BankOptions, Behind},
     naive::NaiveCopy,
     topics::unique_name,
     wait_until,
@@ -18,12 +18,13 @@ const NAIVE_FLOW: Duration = Duration::from_secs(5);
 const ORDERS_PER_SECOND: u64 = 2_000;
 const RECORDS_PER_SECOND_MIN: f64 = 5_000.0;
 
-async fn money_is_conserved(instances: usize, assignor: &str) {
+async fn money_is_conserved(instances: usize, assignor: &str, behind: Option<Behind>) {
     let kafka = Kafka::shared().await;
     let options = BankOptions {
         prefix: unique_name("bank") + "-",
         instances,
         assignor: assignor.into(),
+        behind,
         ..BankOptions::default()
     };
     let mut bank = Bank::start(&kafka.bootstrap(), options).await;
@@ -47,12 +48,22 @@ async fn money_is_conserved(instances: usize, assignor: &str) {
 
 #[tokio::test]
 async fn money_is_conserved_by_one_instance_each() {
-    money_is_conserved(1, "range").await;
+    money_is_conserved(1, "range", None).await;
 }
 
 #[tokio::test]
 async fn money_is_conserved_by_three_instances_each() {
-    money_is_conserved(3, "cooperative-sticky").await;
+    money_is_conserved(3, "cooperative-sticky", None).await;
+}
+
+#[tokio::test]
+async fn money_is_conserved_through_transparent_sidecars() {
+    let transparent = Behind {
+        admin: None,
+        deployment: "none".into(),
+        arguments: Vec::new(),
+    };
+    money_is_conserved(2, "cooperative-sticky", Some(transparent)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

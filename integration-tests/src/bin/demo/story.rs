@@ -249,7 +249,7 @@ impl Story {
 
 async fn start_banks(options: &Options, teller: Teller, kafka: &Kafka, admin: &Admin) -> Bank {
     let behind = Behind {
-        admin: admin.url(),
+        admin: Some(admin.url()),
         deployment: DEPLOYMENT.into(),
         arguments: Vec::new(),
     };
