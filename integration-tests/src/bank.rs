@@ -315,11 +315,8 @@ impl Bank {
         hook: Option<&str>,
     ) -> SidecarOptions {
         let directory = format!("dir:{}?scope=service", self.state(bank).display());
-        let state = if hook.is_some() && self.options.hook_carries_state {
-            "http".to_owned()
-        } else {
-            directory
-        };
+        let carried = hook.filter(|_| self.options.hook_carries_state);
+        let state = carried.map_or(directory, |url| format!("{url}?scope=service"));
         SidecarOptions {
             service: format!("bank-{bank}"),
             instance: number.to_string(),

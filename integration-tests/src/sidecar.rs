@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     binaries::binary,
-    ports::free_ports,
+    ports::{free_port, free_ports},
     process::{Process, ProcessSpec},
     run::Run,
     wait::wait_until,
@@ -62,6 +62,7 @@ impl SidecarOptions {
 #[derive(Debug)]
 pub struct Sidecar {
     port: u16,
+    metrics: u16,
     process: Process,
 }
 
@@ -79,7 +80,7 @@ impl Sidecar {
     /// Starts one and does not wait.
     #[must_use]
     pub fn launch(options: &SidecarOptions) -> Self {
-        let port = free_ports(PORTS)[0];
+        let (port, metrics) = (free_ports(PORTS)[0], free_port());
         let name = format!("sidecar-{}-{}", options.service, options.instance);
         let log = Run::this().part(&name).join("log");
         let mut spec = ProcessSpec::new(&name, binary("cutline-sidecar"), log)
@@ -95,7 +96,8 @@ impl Sidecar {
                 "--kafka",
                 &options.kafka,
             ])
-            .args(["--listen", &format!("127.0.0.1:{port}")]);
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .args(["--metrics", &format!("127.0.0.1:{metrics}")]);
         for (flag, value) in [("--admin", &options.admin), ("--capture", &options.capture)] {
             if let Some(value) = value {
                 spec = spec.args([flag, value]);
@@ -108,6 +110,7 @@ impl Sidecar {
         spec.environment.extend(options.environment.iter().cloned());
         Self {
             port,
+            metrics,
             process: Process::start(spec),
         }
     }
@@ -116,6 +119,12 @@ impl Sidecar {
     #[must_use]
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where its `/metrics`, `/healthz` and `/readyz` are.
+    #[must_use]
+    pub fn metrics_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.metrics)
     }
 
     /// Its process: to kill, freeze, or look at the log of.
