@@ -273,7 +273,7 @@ async fn a_fix_that_is_dropped_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_damaged_part_changes_nothing() {
+async fn a_damaged_or_unreachable_part_changes_nothing() {
     let world = world().await;
     let data = world.data();
     fs::write(data.join("a"), b"recorded").unwrap();
@@ -281,6 +281,22 @@ async fn a_damaged_part_changes_nothing() {
     let part = world.record(1, &dir(&data)).await.unwrap();
     fs::write(data.join("a"), b"now").unwrap();
     let now = tree(&data);
+    // The last file's last bytes: everything before them reads well.
+    let packs = tree(&world.path("store/packs"));
+    assert_eq!(packs.len(), 1);
+    let pack = world
+        .path("store/packs")
+        .join(packs.into_keys().next().unwrap());
+    let whole = fs::read(&pack).unwrap();
+    let mut altered = whole.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    for bytes in [&altered[..], &whole[..whole.len() - 1]] {
+        fs::write(&pack, bytes).unwrap();
+        let error = world.restore(&dir(&data), &part).await.unwrap_err();
+        assert_eq!(error.code(), "CL0106", "{error}");
+        assert_eq!(tree(&data), now);
+    }
+    fs::write(&pack, whole).unwrap();
     world
         .store
         .inject(Operation::Read, "packs/", 1, u64::MAX, Fault::Unavailable)
