@@ -28,7 +28,7 @@ while read -r verb pid; do
         release) exit 0 ;;
     esac
 done
-for pid in $pids; do kill -KILL -- "-$pid" 2>/dev/null; done
+for pid in $pids; do kill -s KILL -- "-$pid" 2>/dev/null; done
 for try in 1 2 3 4 5 6 7 8 9 10; do
     if [ "$keep" = 1 ]; then rm -rf -- "$1"/*/data 2>/dev/null; else rm -rf -- "$1" 2>/dev/null; fi && exit 0
     sleep 0.1

@@ -11,8 +11,9 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
 use integration_tests::Run;
+use serde_json::json;
 
-use crate::{story::Story, teller::Teller};
+use crate::{story::Story, teller::Teller, verdict::Verdict};
 
 /// What three records of load are: an order, and about two transfers that follow from it.
 const RECORDS_PER_ORDER: u64 = 3;
@@ -69,27 +70,49 @@ const LOAD_TIME_MAX: Duration = Duration::from_secs(300);
 async fn main() -> ExitCode {
     let options = Options::parse();
     let teller = Teller::new();
-    let keep = options.keep;
-    let mut story = Story::begin(options, teller).await;
-    let verdict = story.tell().await;
-    if keep {
-        story.leave_running();
-    } else {
-        // Killed by this, in order; the guardian does the same where this is never reached.
-        drop(story);
-    }
-    let right = verdict.is_right();
-    if !right {
+    speak_plainly_of_panics(teller);
+    // The harness panics when a part does not come up; a task of its own turns that into an end like any other.
+    let told = tokio::spawn(tell(options, teller)).await;
+    let told_to_the_end = told.is_ok();
+    let (line, right) = told.map_or_else(
+        |_| {
+            (
+                json!({"checkpoint": "UNKNOWN", "restore": "UNKNOWN"}).to_string(),
+                false,
+            )
+        },
+        |verdict| (verdict.to_string(), verdict.is_right()),
+    );
+    // After a panic the harness has said so already.
+    if !right && told_to_the_end {
         Run::this().keep_logs();
         teller.note(&format!(
             "logs of this run are kept in {}",
             Run::this().directory().display()
         ));
     }
-    teller.last_line(&verdict.to_string());
+    teller.last_line(&line);
     if right {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+async fn tell(options: Options, teller: Teller) -> Verdict {
+    let keep = options.keep;
+    let mut story = Story::begin(options, teller).await;
+    let verdict = story.tell().await;
+    // When it is not kept, dropping it ends all it started; where that is never reached, the guardian does.
+    if keep {
+        story.leave_running();
+    }
+    verdict
+}
+
+fn speak_plainly_of_panics(teller: Teller) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let why = panic.payload_as_str().unwrap_or("an error without words");
+        teller.bad("went wrong", why);
+    }));
 }
