@@ -2,12 +2,22 @@
 
 use std::{fmt, ops::Deref, sync::Arc};
 
+use cutline_client::RestoreRequest;
 use cutline_control::ControlTopic;
 use cutline_store::Repository;
 use cutline_wire::client::Client;
 
 use crate::{
-    busy::Busy, config::Config, events::Events, leader::Leadership, metrics::Metrics,
+    busy::Busy,
+    config::Config,
+    coordination::{
+        Barriers, Running, checkpoint::CheckpointKeys, eviction::Evictions, keys::Keys,
+        schedule::Schedule,
+    },
+    events::Events,
+    history::History,
+    leader::Leadership,
+    metrics::Metrics,
     registry::Registry,
 };
 
@@ -19,8 +29,10 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     /// How it is set up.
     pub config: Config,
-    /// This run: the owner of the epochs it claims. Two runs never share it.
+    /// This run; two never share it.
     pub run: String,
+    /// Under what name this run claims epochs.
+    pub owner: String,
     /// Checkpoints and restores.
     pub repository: Repository,
     /// The raw client.
@@ -37,7 +49,24 @@ pub struct Parts {
     pub leadership: Leadership,
     /// One thing at a time.
     pub busy: Busy,
+    /// The epoch in progress.
+    pub running: Running,
+    /// Every checkpoint there is.
+    pub history: History,
+    /// Periodic checkpoints.
+    pub schedule: Schedule,
+    /// Evictions that may not have taken effect yet.
+    pub evictions: Evictions,
+    /// The coordinator's markers.
+    pub barriers: Barriers,
+    /// Checkpoints begun under an Idempotency-Key.
+    pub checkpoint_keys: CheckpointKeys,
+    /// Restores begun under an Idempotency-Key.
+    pub restore_keys: RestoreKeys,
 }
+
+/// Restore requests that carried a key, and the ids of what they began.
+pub type RestoreKeys = Arc<tokio::sync::Mutex<Keys<RestoreRequest, String>>>;
 
 impl App {
     /// Puts the parts together.

@@ -7,10 +7,14 @@
 pub mod app;
 pub mod busy;
 pub mod config;
+pub mod coordination;
+pub mod detail;
 pub mod events;
+pub mod history;
 pub mod leader;
 pub mod link;
 pub mod metrics;
 pub mod problem;
 pub mod ready;
 pub mod registry;
+pub mod restore;

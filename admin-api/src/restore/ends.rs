@@ -1,0 +1,48 @@
+//! Where the old world ends (1-protocol §6.4): the fence marker of every partition, and the masks up to it.
+//!
+//! The marker's offset is found in the log once and journaled; an end is never listed again.
+
+use std::collections::BTreeMap;
+
+use cutline_model::{Offset, TopicPartition};
+use cutline_protocol::restore::{Entry, changed, compacted, masks_of};
+use cutline_wire::{
+    client::Spot,
+    marker::{MarkerWriter, locate},
+};
+
+use super::{RestoreError, run::Run, stop};
+
+/// Writes the fence marker and finds it on every partition the restored services ever wrote to.
+pub async fn fix_ends(run: &mut Run) -> Result<Entry, RestoreError> {
+    stop::refresh(run).await?;
+    let facts = &run.survey()?.facts;
+    let partitions: Vec<TopicPartition> = facts.restored_partitions().into_iter().collect();
+    let id = format!("__cutline.{}.fence", run.app.config.deployment);
+    let mut writer = MarkerWriter::new(run.app.kafka.clone(), id);
+    let marker = writer.init().await?;
+    let listed = run.app.kafka.list_offsets(&partitions, Spot::End).await?;
+    let from: BTreeMap<TopicPartition, Offset> = listed
+        .into_iter()
+        .map(|(partition, listed)| (partition, listed.offset))
+        .collect();
+    writer.write(&partitions).await?;
+    // Only the next pair tells that the markers are in the log.
+    writer.settle().await?;
+    let ends = locate(&run.app.kafka, marker, &from).await?;
+    Ok(Entry::EndsFixed { marker, ends })
+}
+
+/// Works out the masks up to the fence markers, and judges what they change a last time.
+pub async fn make_masks(run: &mut Run) -> Result<Entry, RestoreError> {
+    stop::check_readers(run).await?;
+    let ends = run.journal.ends().cloned().unwrap_or_default();
+    let facts = &run.survey()?.facts;
+    let masks = masks_of(facts, &ends, &facts.writers).map_err(RestoreError::NotFeasible)?;
+    let tables = compacted(facts, &changed(facts, &masks, &facts.writers));
+    if tables.is_empty() {
+        Ok(Entry::MasksMade { masks })
+    } else {
+        Err(RestoreError::NotFeasible(tables))
+    }
+}

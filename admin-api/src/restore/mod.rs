@@ -1,0 +1,213 @@
+//! Restoring: services with their state, offsets and topics go back to a checkpoint, in place (1-protocol §6).
+//!
+//! The core judges the plan and says the next step; here facts are gathered and steps carried out, on the real Kafka,
+//! store and sidecars. Every step is journaled in the store: whoever leads after a crash gives up what had touched
+//! nothing and goes on with what had. One restore runs at a time, and no checkpoint beside it but its own.
+
+mod cut;
+mod empty;
+mod ends;
+mod error;
+mod gather;
+mod live;
+mod log;
+mod put;
+mod run;
+mod scan;
+mod stop;
+mod stored;
+mod timeline;
+mod view;
+
+use cutline_client::{RestorePlan, RestoreRequest, RestoreView};
+use cutline_protocol::restore::{self, Plan};
+use cutline_store::{JournalRecord, RestoreSummary};
+use jiff::Timestamp;
+
+use crate::{app::App, busy::BusyGuard, problem::Problem};
+
+pub use error::{
+    GROUP, NO_RESTORE, NOT_FEASIBLE, NOT_FOLLOWED, NOT_QUIET, RestoreError, TOO_LATE,
+};
+pub use live::Restores;
+
+use gather::{Wanted, gather};
+use run::{Run, Survey};
+use scan::Scan;
+use stored::Begun;
+
+/// Characters of a restore's id: enough that no two are alike.
+const ID_CHARS: usize = 12;
+
+/// Judges a restore and holds nothing.
+///
+/// # Errors
+/// When the checkpoint cannot be used at all, or something cannot be found out.
+pub async fn plan(app: &App, request: &RestoreRequest) -> Result<RestorePlan, Problem> {
+    let wanted = wanted(app, request).await?;
+    let mut scan = Scan::default();
+    let facts = gather(app, &wanted, &mut scan).await.map_err(RestoreError::problem)?;
+    let mut shown = view::plan(&facts, &restore::plan(&facts));
+    shown.timeline = app.control.state().borrow().timeline;
+    Ok(shown)
+}
+
+/// Begins a restore; it goes on by itself from here.
+///
+/// # Errors
+/// 409 when something is in progress or the plan does not hold; nothing was done then.
+pub async fn start(app: App, request: RestoreRequest) -> Result<RestoreView, Problem> {
+    app.leadership.check()?;
+    let id = new_id();
+    let guard = app.busy.begin_restore(&id)?;
+    let wanted = wanted(&app, &request).await?;
+    let mut scan = Scan::default();
+    let facts = gather(&app, &wanted, &mut scan).await.map_err(RestoreError::problem)?;
+    let planned = restore::plan(&facts)
+        .map_err(|problems| RestoreError::NotFeasible(problems).problem())?;
+    let begun = begun(&planned, &request);
+    let first = stored::first_record(&id, request.epoch, &begun);
+    app.repository.append_journal(&first).await?;
+    let mut run = assemble(&app, guard, wanted, vec![first])?;
+    run.survey = Some(Survey { facts, scan });
+    let view = get(&app, &id).await?;
+    app.events.publish(
+        "restore.planned",
+        serde_json::json!({ "id": id, "epoch": request.epoch, "services": view.services }),
+    );
+    tokio::spawn(run.drive());
+    Ok(view)
+}
+
+/// Takes up what an earlier leader left unfinished. Called whenever this admin API begins to lead, before anything else
+/// is begun.
+///
+/// # Errors
+/// When the store cannot be read, or a journal cannot be followed: its fence stays until it can.
+pub async fn resume(app: &App) -> Result<(), Problem> {
+    let unfinished = app.repository.restores().await?;
+    for summary in unfinished.into_iter().filter(|summary| !summary.last.finished) {
+        let id = &summary.id;
+        if app.restores.get(id).is_some() {
+            continue;
+        }
+        let guard = app.busy.begin_restore(id)?;
+        let records = app.repository.read_journal(id).await?;
+        let request = RestoreRequest::of(summary.first.epoch);
+        let wanted = wanted(app, &request).await?;
+        let run = assemble(app, guard, wanted, records)?;
+        tracing::warn!(restore = id, step = summary.last.step, "an unfinished restore is taken up");
+        tokio::spawn(run.drive());
+    }
+    Ok(())
+}
+
+/// One restore, with its journal.
+///
+/// # Errors
+/// 404 when there is none of that id.
+pub async fn get(app: &App, id: &str) -> Result<RestoreView, Problem> {
+    let records = app.repository.read_journal(id).await;
+    // An id that cannot be a key is nobody's.
+    let records = records.unwrap_or_default();
+    if records.is_empty() {
+        let detail = format!("there is no restore {id}; GET /v1/restores lists those there are");
+        return Err(Problem::new(NO_RESTORE, detail));
+    }
+    Ok(view::restore(&records, app.restores.get(id).as_ref()))
+}
+
+/// Every restore, newest first, without journals.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn list(app: &App) -> Result<Vec<RestoreView>, Problem> {
+    let mut views = Vec::new();
+    for RestoreSummary { id, .. } in app.repository.restores().await?.into_iter().rev() {
+        let mut view = get(app, &id).await?;
+        view.journal.clear();
+        views.push(view);
+    }
+    Ok(views)
+}
+
+/// Ends a restore that has touched nothing yet.
+///
+/// # Errors
+/// 404 when there is none of that id; 409 when it is over or can only go on.
+pub async fn abort(app: &App, id: &str) -> Result<RestoreView, Problem> {
+    let view = get(app, id).await?;
+    if view.status.is_final() {
+        let detail = format!("restore {id} is {}; there is nothing to end", view.status);
+        return Err(Problem::new(crate::problem::NOT_IN_PROGRESS, detail));
+    }
+    let records = app.repository.read_journal(id).await?;
+    let may = stored::read(&records).is_ok_and(|read| read.journal.may_give_up());
+    let Some(live) = app.restores.get(id).filter(|_| may) else {
+        let detail = format!(
+            "restore {id} has begun to put state back: ending it now would leave services between two worlds, so it only goes on; wait until it is COMPLETED, then restore another checkpoint"
+        );
+        return Err(Problem::new(TOO_LATE, detail));
+    };
+    live.abort();
+    // An epoch of its own that is under way would be waited for.
+    app.running.abort(None, "the restore was aborted");
+    get(app, id).await
+}
+
+async fn wanted(app: &App, request: &RestoreRequest) -> Result<Wanted, Problem> {
+    let manifest = app.repository.load(request.epoch).await?;
+    let services = request.services.as_deref();
+    Ok(Wanted::new(manifest, services, request.allow_contamination))
+}
+
+fn begun(planned: &Plan, request: &RestoreRequest) -> Begun {
+    let mut begun = Begun::of(
+        planned,
+        request.safety_checkpoint,
+        request.allow_contamination,
+    );
+    begun.contaminated = planned.contaminated.iter().map(view::contamination).collect();
+    begun.warnings = view::warnings(planned);
+    begun
+}
+
+/// A run of the restore that `records` tell of, without what a plan knows.
+fn assemble(
+    app: &App,
+    guard: BusyGuard,
+    wanted: Wanted,
+    records: Vec<JournalRecord>,
+) -> Result<Run, Problem> {
+    let read = stored::read(&records).map_err(RestoreError::problem)?;
+    let first = &records[0];
+    let id = first.restore.clone();
+    let live = app.restores.begin(&id).ok_or_else(|| {
+        let detail = format!("restore {id} runs already");
+        Problem::new(crate::problem::RESTORE_IN_PROGRESS, detail)
+    })?;
+    Ok(Run {
+        app: app.clone(),
+        guard,
+        live,
+        epoch: first.epoch,
+        started_at: first.at,
+        id,
+        wanted,
+        begun: read.begun,
+        journal: read.journal,
+        masks: read.masks,
+        survey: None,
+        stillness: None,
+        seq: records.len() as u64,
+        aborted: read.aborted,
+        doomed: None,
+    })
+}
+
+fn new_id() -> String {
+    let uuid = uuid::Uuid::new_v4().simple().to_string();
+    // By the second first, so that ids sort as the restores began.
+    let now = Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
+    format!("{now}-{}", &uuid[..ID_CHARS])
+}
