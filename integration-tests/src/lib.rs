@@ -14,6 +14,7 @@ pub mod ports;
 pub mod process;
 pub mod run;
 pub mod sidecar;
+pub mod spoil;
 pub mod topics;
 pub mod wait;
 

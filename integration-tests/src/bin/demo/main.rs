@@ -2,7 +2,6 @@
 //!
 //! `./demo` prepares what this needs and runs it. Its last line on stdout is one line of JSON; it ends with success only when all is right.
 
-mod spoil;
 mod story;
 mod teller;
 mod verdict;

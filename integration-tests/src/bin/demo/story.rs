@@ -9,13 +9,13 @@ use integration_tests::{
     bank::{BANKS, Behind, Count},
     kafka::VERSION_DEFAULT,
     naive::NaiveCopy,
+    spoil::spoil,
     wait_until,
 };
 use serde_json::Value;
 
 use crate::{
     Capture, LOAD_TIME_MAX, Mode, Options,
-    spoil::spoil,
     teller::{Teller, spaced},
     verdict::Verdict,
 };

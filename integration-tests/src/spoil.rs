@@ -79,6 +79,7 @@ fn mean(shard: &Value) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::Run;
 
     #[test]
     fn every_balance_becomes_nonsense() {
@@ -94,6 +95,4 @@ mod tests {
             serde_json::json!([13, 13])
         );
     }
-
-    use integration_tests::Run;
 }

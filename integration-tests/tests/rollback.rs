@@ -1,0 +1,197 @@
+//! The whole promise: two banks are rolled back in place to one consistent cut, under load, and not a coin is missing.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test are the test")]
+
+use std::time::Duration;
+
+use integration_tests::{
+    Admin, AdminOptions, Bank, BankOptions, Kafka,
+    bank::{BANKS, Behind, Count},
+    spoil::spoil,
+    topics::unique_name,
+    wait_until,
+};
+use serde_json::Value;
+
+const LOAD_TIME_MAX: Duration = Duration::from_secs(240);
+const WORK_DEADLINE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_secs(90);
+/// How long records flow between two events.
+const FLOW: Duration = Duration::from_secs(3);
+/// About three records each.
+const ORDERS_PER_SECOND: u64 = 1_800;
+
+/// Banks behind sidecars, under load, with an admin API of their own on the shared Kafka.
+struct World {
+    admin: Admin,
+    bank: Bank,
+}
+
+impl World {
+    async fn start(options: BankOptions) -> Self {
+        let kafka = Kafka::shared().await.bootstrap();
+        let deployment = unique_name("rollback");
+        let mut over = AdminOptions::over(&kafka);
+        over.environment
+            .push(("CUTLINE_DEPLOYMENT".into(), deployment.clone()));
+        let admin = Admin::start(&over).await;
+        let behind = Behind {
+            admin: Some(admin.url()),
+            deployment: deployment.clone(),
+            arguments: Vec::new(),
+        };
+        let options = BankOptions {
+            prefix: deployment + "-",
+            behind: Some(behind),
+            ..options
+        };
+        let mut bank = Bank::start(&kafka, options).await;
+        bank.start_load(ORDERS_PER_SECOND, LOAD_TIME_MAX);
+        let world = Self { admin, bank };
+        wait_until(WORK_DEADLINE, "both banks to work", || async {
+            BANKS.iter().all(|bank| {
+                std::fs::read_dir(world.bank.state(bank)).is_ok_and(|files| files.count() > 0)
+            })
+        })
+        .await;
+        tokio::time::sleep(FLOW).await;
+        world
+    }
+
+    /// Runs the command line; what it says must be COMPLETED.
+    async fn completed(&self, arguments: &[&str]) -> Value {
+        let output = self.admin.cutline(arguments).await;
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        assert!(
+            output.status.success() && answer["status"] == "COMPLETED",
+            "cutline {arguments:?}: {answer} {told}"
+        );
+        answer
+    }
+
+    async fn checkpoint(&self, mode: &str) -> String {
+        let checkpoint = self
+            .completed(&[
+                "checkpoint",
+                "create",
+                "--mode",
+                mode,
+                "--wait",
+                "-o",
+                "json",
+            ])
+            .await;
+        let epoch = checkpoint["epoch"].to_string();
+        let (_, detail) = self.admin.get(&format!("/v1/checkpoints/{epoch}")).await;
+        for process in detail["processes"].as_array().unwrap() {
+            eprintln!(
+                "checkpoint {epoch}, {mode}: {} paused {} ms",
+                process["process"], process["pause_ms"]
+            );
+        }
+        epoch
+    }
+
+    async fn spoil(&self) {
+        tokio::time::sleep(FLOW).await;
+        let directories = BANKS.map(|bank| self.bank.state(bank));
+        tokio::task::spawn_blocking(move || spoil(&directories))
+            .await
+            .unwrap();
+        let count = self.bank.count(Duration::ZERO).await;
+        assert!(
+            count.total_after < count.total_expected / 2,
+            "the state is spoilt: {count:?}"
+        );
+    }
+
+    async fn roll_back(&self, epoch: &str) {
+        self.completed(&["restore", "create", epoch, "--wait", "-o", "json"])
+            .await;
+        tokio::time::sleep(FLOW).await;
+    }
+
+    async fn settled(&mut self) -> Count {
+        self.bank.stop_load().await;
+        self.bank.count(SETTLE).await
+    }
+}
+
+async fn rolls_back(mode: &str, options: BankOptions) {
+    let mut world = World::start(options).await;
+    let epoch = world.checkpoint(mode).await;
+    world.spoil().await;
+    world.roll_back(&epoch).await;
+    let count = world.settled().await;
+    assert!(count.is_right(), "{count:?}");
+}
+
+#[tokio::test]
+async fn banks_roll_back_to_an_aligned_checkpoint() {
+    rolls_back("aligned", BankOptions::default()).await;
+}
+
+#[tokio::test]
+async fn three_instances_each_roll_back_to_an_unaligned_checkpoint() {
+    rolls_back(
+        "unaligned",
+        BankOptions {
+            instances: 3,
+            ..BankOptions::default()
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn three_instances_each_roll_back_to_a_synchronous_checkpoint() {
+    rolls_back(
+        "synchronous",
+        BankOptions {
+            instances: 3,
+            ..BankOptions::default()
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_bank_captured_by_its_hook_rolls_back() {
+    rolls_back(
+        "aligned",
+        BankOptions {
+            hook: true,
+            hook_carries_state: true,
+            ..BankOptions::default()
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn banks_roll_back_twice_in_a_row_to_different_checkpoints() {
+    let mut world = World::start(BankOptions::default()).await;
+    let first = world.checkpoint("aligned").await;
+    tokio::time::sleep(FLOW).await;
+    let second = world.checkpoint("unaligned").await;
+    world.spoil().await;
+    world.roll_back(&second).await;
+    world.spoil().await;
+    world.roll_back(&first).await;
+    let count = world.settled().await;
+    assert!(count.is_right(), "{count:?}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_taken_after_a_rollback_can_be_rolled_back_to() {
+    let mut world = World::start(BankOptions::default()).await;
+    let first = world.checkpoint("aligned").await;
+    world.spoil().await;
+    world.roll_back(&first).await;
+    let second = world.checkpoint("aligned").await;
+    world.spoil().await;
+    world.roll_back(&second).await;
+    let count = world.settled().await;
+    assert!(count.is_right(), "{count:?}");
+}
