@@ -56,7 +56,12 @@ pub fn cut_of(manifest: &Manifest) -> Cut {
         outputs: manifest
             .outputs
             .iter()
-            .map(|record| (record.service.clone(), record.topics.iter().cloned().collect()))
+            .map(|record| {
+                (
+                    record.service.clone(),
+                    record.topics.iter().cloned().collect(),
+                )
+            })
             .collect(),
     }
 }
@@ -65,7 +70,9 @@ pub fn cut_of(manifest: &Manifest) -> Cut {
 #[must_use]
 pub fn topics_of(manifest: &Manifest) -> BTreeMap<TopicName, String> {
     let topics = manifest.topics.iter();
-    topics.map(|topic| (topic.name.clone(), topic.id.clone())).collect()
+    topics
+        .map(|topic| (topic.name.clone(), topic.id.clone()))
+        .collect()
 }
 
 /// Stored masks, without those of topics whose id is another now. `topic_now` answers the present id.
@@ -76,7 +83,10 @@ pub fn masks_of(records: &[MaskRecord], topic_now: impl Fn(&TopicName) -> Option
         if topic_now(&record.topic).is_some_and(|id| id == record.topic_id) {
             let partition = TopicPartition::new(record.topic.clone(), record.partition);
             let of_writer = by_writer.entry(record.service.clone()).or_default();
-            of_writer.entry(partition).or_default().union(&record.ranges);
+            of_writer
+                .entry(partition)
+                .or_default()
+                .union(&record.ranges);
         }
     }
     let mut masks = Masks::default();

@@ -3,9 +3,10 @@
 //! Members are made to go one by one, static ones too. A transactional id is taken over only where a transaction is open:
 //! its producer is then fenced for good.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use cutline_model::GroupId;
+use cutline_control::ControlState;
+use cutline_model::{GroupId, ServiceName};
 use cutline_protocol::restore::Entry;
 use cutline_wire::client::ClientError;
 use kafka_protocol::ResponseError;
@@ -29,15 +30,23 @@ pub async fn empty(run: &mut Run) -> Result<Entry, RestoreError> {
     }
     let control = gather::present(&run.app).await?;
     let mut transactional_ids = Vec::new();
-    for service in &run.begun.services {
-        let ids = control.producers.get(service).into_iter().flat_map(|ids| ids.values());
-        for id in ids.flatten().filter(|id| !id.starts_with(OWN_PREFIX)) {
-            if !transactional_ids.contains(id) && end_transaction(&run.app, id).await? {
-                transactional_ids.push(id.clone());
-            }
+    for id in used_by(&control, &run.begun.services) {
+        if end_transaction(&run.app, &id).await? {
+            transactional_ids.push(id);
         }
     }
     Ok(Entry::Emptied { transactional_ids })
+}
+
+/// Every transactional id that applications of `services` ever used.
+fn used_by(control: &ControlState, services: &BTreeSet<ServiceName>) -> BTreeSet<String> {
+    let producers = services
+        .iter()
+        .filter_map(|service| control.producers.get(service));
+    let ids = producers.flat_map(|ids| ids.values().flatten());
+    ids.filter(|id| !id.starts_with(OWN_PREFIX))
+        .cloned()
+        .collect()
 }
 
 /// Makes every member of `group` go and waits until none is left.
@@ -58,7 +67,10 @@ pub async fn empty_group(app: &App, group: &GroupId) -> Result<(), RestoreError>
                 members: ids.collect::<Vec<_>>().join(", "),
             });
         }
-        let left = app.kafka.force_leave(group, described.kind, &described.members).await;
+        let left = app
+            .kafka
+            .force_leave(group, described.kind, &described.members)
+            .await;
         if let Err(error) = left {
             // A rebalance may be in the way; the next look tells who is left.
             tracing::debug!(%error, %group, "members not gone yet");
@@ -71,7 +83,9 @@ pub async fn empty_group(app: &App, group: &GroupId) -> Result<(), RestoreError>
 async fn end_transaction(app: &App, id: &str) -> Result<bool, RestoreError> {
     match app.kafka.describe_transaction(id).await {
         Ok(described) if described.is_open() => {
-            app.kafka.fence_transactional_id(id, TRANSACTION_TIMEOUT_MS).await?;
+            app.kafka
+                .fence_transactional_id(id, TRANSACTION_TIMEOUT_MS)
+                .await?;
             Ok(true)
         }
         Ok(_) => Ok(false),

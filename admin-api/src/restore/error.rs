@@ -68,7 +68,9 @@ pub enum RestoreError {
         waited: Duration,
     },
     /// A group has members still, or again.
-    #[error("the group {group} still has members ({members}) although its service is fenced; stop whoever they are, they are behind no sidecar")]
+    #[error(
+        "the group {group} still has members ({members}) although its service is fenced; stop whoever they are, they are behind no sidecar"
+    )]
     NotEmpty {
         /// Which.
         group: GroupId,

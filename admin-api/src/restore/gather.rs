@@ -13,29 +13,19 @@ use cutline_control::{ControlState, Record};
 use cutline_model::{
     GroupId, Offset, ProcessId, ServiceName, SidecarId, TopicName, TopicPartition,
 };
-use cutline_protocol::restore::{
-    Facts, GroupNow, MemberNow, SidecarNow, changed, masks_of, scan_from,
-};
+use cutline_protocol::restore::{Facts, SidecarNow, changed, masks_of, scan_from};
 use cutline_store::Manifest;
-use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     RestoreError,
     cut::{self, cut_of},
-    log,
+    groups, log,
     scan::{Producers, Scan},
 };
 use crate::app::App;
 
-/// Groups asked about at the same time.
-const GROUPS_AT_ONCE_MAX: usize = 16;
-/// Groups of no service that are looked at; in a cluster with more the rest goes unnamed.
-const OUTSIDE_GROUPS_MAX: usize = 500;
 /// How long a sidecar may take to say how far it delivered.
 const DELIVERED_TIMEOUT: Duration = Duration::from_secs(5);
-/// A member is in its sidecar's status a second after it joined; so long it is looked for.
-const MEMBERS_PATIENCE: Duration = Duration::from_secs(4);
-const MEMBERS_PAUSE: Duration = Duration::from_millis(250);
 
 /// What is to be restored.
 #[derive(Clone, Debug)]
@@ -53,7 +43,10 @@ impl Wanted {
     #[must_use]
     pub fn new(manifest: Manifest, services: Option<&[String]>, allow_contaminated: bool) -> Self {
         let all = || {
-            let processes = manifest.processes.iter().map(|record| &record.process.service);
+            let processes = manifest
+                .processes
+                .iter()
+                .map(|record| &record.process.service);
             let positions = manifest.positions.iter().map(|record| &record.service);
             let outputs = manifest.outputs.iter().map(|record| &record.service);
             processes.chain(positions).chain(outputs).cloned().collect()
@@ -96,10 +89,11 @@ pub async fn gather(app: &App, wanted: &Wanted, scan: &mut Scan) -> Result<Facts
     };
     facts.damaged = damaged(app, manifest, &facts.restored).await?;
     facts.topics_now = log::topics(app, &metadata, &facts).await?;
-    facts.groups_now = groups(app, &control, &facts).await?;
+    facts.groups_now = groups::groups(app, &control, &facts).await?;
     let ends = log::ends(&facts);
     let from = log::within(&facts, scan_from(&facts));
-    scan.extend(&app.kafka, &Producers::of(&control), &from, &ends).await?;
+    scan.extend(&app.kafka, &Producers::of(&control), &from, &ends)
+        .await?;
     facts.writers = scan.writers().clone();
     look_at_readers(app, &mut facts, &ends).await?;
     Ok(facts)
@@ -130,7 +124,10 @@ pub async fn look_at_readers(
         .unwrap_or_default();
     partitions.extend(changes.keys().cloned());
     let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
-    let ask = facts.sidecars.keys().filter(|id| !facts.restored.contains(&id.service));
+    let ask = facts
+        .sidecars
+        .keys()
+        .filter(|id| !facts.restored.contains(&id.service));
     let asked: Vec<SidecarId> = ask.cloned().collect();
     for sidecar in asked {
         let delivered = delivered(app, &sidecar, &partitions).await?;
@@ -145,7 +142,7 @@ pub async fn look_at_readers(
     }
     let known: BTreeSet<GroupId> = facts.groups_now.keys().cloned().collect();
     let mut outside = BTreeMap::new();
-    for (group, committed) in outside_groups(app, &known).await? {
+    for (group, committed) in groups::outside(app, &known).await? {
         let seen: BTreeMap<TopicPartition, Offset> = committed
             .into_iter()
             .filter(|(partition, offset)| {
@@ -168,32 +165,18 @@ async fn delivered(
 ) -> Result<BTreeMap<TopicPartition, Offset>, RestoreError> {
     let answer = app.registry.ask(sidecar, DELIVERED_TIMEOUT, |request| {
         let partitions = partitions.to_vec();
-        Downlink::AskDelivered { request, partitions }
+        Downlink::AskDelivered {
+            request,
+            partitions,
+        }
     });
     let Uplink::Delivered { ends, .. } = answer.await? else {
         return Ok(BTreeMap::new());
     };
-    Ok(ends.into_iter().map(|end| (end.partition, end.offset)).collect())
-}
-
-type Committed = BTreeMap<TopicPartition, Offset>;
-
-async fn outside_groups(
-    app: &App,
-    known: &BTreeSet<GroupId>,
-) -> Result<Vec<(GroupId, Committed)>, RestoreError> {
-    let all = app.kafka.list_groups().await?;
-    let strangers = all
+    Ok(ends
         .into_iter()
-        .filter(|group| !known.contains(group) && !group.as_str().starts_with("__cutline."));
-    stream::iter(strangers.take(OUTSIDE_GROUPS_MAX))
-        .map(|group| async move {
-            let committed = app.kafka.committed(&group, false).await?;
-            Ok((group, committed))
-        })
-        .buffer_unordered(GROUPS_AT_ONCE_MAX)
-        .try_collect()
-        .await
+        .map(|end| (end.partition, end.offset))
+        .collect())
 }
 
 fn masks_now(
@@ -276,91 +259,4 @@ async fn read_all(
         }
     }
     Ok(())
-}
-
-/// Every group of every service, those of the restored ones with their members.
-async fn groups(
-    app: &App,
-    control: &ControlState,
-    facts: &Facts,
-) -> Result<BTreeMap<GroupId, GroupNow>, RestoreError> {
-    let owners = owners(app, control, facts);
-    let deadline = tokio::time::Instant::now() + MEMBERS_PATIENCE;
-    loop {
-        let groups: BTreeMap<GroupId, GroupNow> = stream::iter(&owners)
-            .map(|(group, service)| group_now(app, group, service, &facts.restored))
-            .buffer_unordered(GROUPS_AT_ONCE_MAX)
-            .try_collect()
-            .await?;
-        let unknown = |group: &GroupNow| group.members.iter().any(|m| m.sidecar.is_none());
-        if !groups.values().any(unknown) || tokio::time::Instant::now() > deadline {
-            return Ok(groups);
-        }
-        tokio::time::sleep(MEMBERS_PAUSE).await;
-    }
-}
-
-/// Whose each group is, as the checkpoint, the control topic and the sidecars say.
-fn owners(app: &App, control: &ControlState, facts: &Facts) -> BTreeMap<GroupId, ServiceName> {
-    let mut owners = BTreeMap::new();
-    for (sidecar, part) in &facts.cut.sidecars {
-        for (group, _) in part.positions.keys() {
-            owners.insert(group.clone(), sidecar.service.clone());
-        }
-    }
-    for (service, group, _) in facts.cut.idle.keys() {
-        owners.insert(group.clone(), service.clone());
-    }
-    for (service, groups) in &control.groups {
-        for group in groups {
-            owners.insert(group.clone(), service.clone());
-        }
-    }
-    for (sidecar, connected) in app.registry.connected() {
-        for here in connected.status.into_iter().flat_map(|status| status.groups) {
-            owners.insert(here.group, sidecar.service.clone());
-        }
-    }
-    owners
-}
-
-async fn group_now(
-    app: &App,
-    group: &GroupId,
-    service: &ServiceName,
-    restored: &BTreeSet<ServiceName>,
-) -> Result<(GroupId, GroupNow), RestoreError> {
-    let committed = app.kafka.committed(group, false).await?;
-    let mut members = Vec::new();
-    if restored.contains(service) {
-        let described = app.kafka.describe_group(group).await?;
-        let behind = behind_sidecars(app, group);
-        members = described
-            .members
-            .into_iter()
-            .map(|member| MemberNow {
-                sidecar: behind.get(&member.id).cloned(),
-                is_static: member.instance_id.is_some(),
-                partitions: member.assignment,
-                id: member.id,
-            })
-            .collect();
-    }
-    let now = GroupNow {
-        service: service.clone(),
-        members,
-        committed,
-    };
-    Ok((group.clone(), now))
-}
-
-fn behind_sidecars(app: &App, group: &GroupId) -> BTreeMap<String, SidecarId> {
-    let mut behind = BTreeMap::new();
-    for (sidecar, connected) in app.registry.connected() {
-        let groups = connected.status.into_iter().flat_map(|status| status.groups);
-        for here in groups.filter(|here| here.group == *group) {
-            behind.extend(here.members.into_iter().map(|id| (id, sidecar.clone())));
-        }
-    }
-    behind
 }

@@ -38,7 +38,12 @@ pub async fn topics(
     facts: &Facts,
 ) -> Result<BTreeMap<TopicName, TopicNow>, RestoreError> {
     let mut names: BTreeSet<TopicName> = facts.restored_outputs().into_values().flatten().collect();
-    names.extend(facts.cut.positions().map(|(_, partition, _)| partition.topic.clone()));
+    names.extend(
+        facts
+            .cut
+            .positions()
+            .map(|(_, partition, _)| partition.topic.clone()),
+    );
     let masks = facts.masks_then.iter().chain(facts.masks_now.iter());
     names.extend(masks.map(|(_, partition, _)| partition.topic.clone()));
     names.retain(|name| metadata.topics.contains_key(name));

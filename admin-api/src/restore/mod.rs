@@ -9,6 +9,7 @@ mod empty;
 mod ends;
 mod error;
 mod gather;
+mod groups;
 mod live;
 mod log;
 mod put;
@@ -24,7 +25,11 @@ use cutline_protocol::restore::{self, Plan};
 use cutline_store::{JournalRecord, RestoreSummary};
 use jiff::Timestamp;
 
-use crate::{app::App, busy::BusyGuard, problem::Problem};
+use crate::{
+    app::App,
+    busy::BusyGuard,
+    problem::{INTERNAL, Problem},
+};
 
 pub use error::{
     GROUP, NO_RESTORE, NOT_FEASIBLE, NOT_FOLLOWED, NOT_QUIET, RestoreError, TOO_LATE,
@@ -43,8 +48,8 @@ const ID_CHARS: usize = 12;
 ///
 /// # Errors
 /// When the checkpoint cannot be used at all, or something cannot be found out.
-pub async fn plan(app: &App, request: &RestoreRequest) -> Result<RestorePlan, Problem> {
-    let wanted = wanted(app, request).await?;
+pub async fn plan(app: &App, request: RestoreRequest) -> Result<RestorePlan, Problem> {
+    let wanted = wanted(app, &request).await?;
     let mut scan = Scan::default();
     let facts = gather(app, &wanted, &mut scan).await.map_err(RestoreError::problem)?;
     let mut shown = view::plan(&facts, &restore::plan(&facts));
@@ -57,6 +62,12 @@ pub async fn plan(app: &App, request: &RestoreRequest) -> Result<RestorePlan, Pr
 /// # Errors
 /// 409 when something is in progress or the plan does not hold; nothing was done then.
 pub async fn start(app: App, request: RestoreRequest) -> Result<RestoreView, Problem> {
+    // A task of its own: whoever asked may hang up between the journal's first record and its second.
+    let begun = tokio::spawn(begin(app, request)).await;
+    begun.unwrap_or_else(|error| Err(Problem::new(INTERNAL, error.to_string())))
+}
+
+async fn begin(app: App, request: RestoreRequest) -> Result<RestoreView, Problem> {
     app.leadership.check()?;
     let id = new_id();
     let guard = app.busy.begin_restore(&id)?;
@@ -79,8 +90,8 @@ pub async fn start(app: App, request: RestoreRequest) -> Result<RestoreView, Pro
     Ok(view)
 }
 
-/// Takes up what an earlier leader left unfinished. Called whenever this admin API begins to lead, before anything else
-/// is begun.
+/// Takes up what an earlier leader left unfinished, as soon as this admin API leads. Called before it does, so that
+/// nothing else can be begun first.
 ///
 /// # Errors
 /// When the store cannot be read, or a journal cannot be followed: its fence stays until it can.
@@ -97,7 +108,7 @@ pub async fn resume(app: &App) -> Result<(), Problem> {
         let wanted = wanted(app, &request).await?;
         let run = assemble(app, guard, wanted, records)?;
         tracing::warn!(restore = id, step = summary.last.step, "an unfinished restore is taken up");
-        tokio::spawn(run.drive());
+        tokio::spawn(run.drive_when_leading());
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cutline_client::link::Downlink;
-use cutline_model::{GroupId, Offset, ProcessId, SidecarId, TopicPartition};
+use cutline_model::{Epoch, GroupId, Offset, ProcessId, SidecarId, TopicPartition};
 use cutline_protocol::restore::{Entry, GroupTarget, group_targets};
 use futures_util::future::join_all;
 
@@ -20,53 +20,69 @@ const STATE_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Has every state of `left` put back. Answers those that were; an error only when none was.
 pub async fn restore_states(
-    run: &mut Run,
+    run: &Run,
     left: &BTreeSet<ProcessId>,
 ) -> Result<Vec<Entry>, RestoreError> {
-    let states: Vec<&State> = run
+    let mut asked = Vec::new();
+    for state in run
         .begun
         .states
         .iter()
         .filter(|state| left.contains(&state.process))
-        .collect();
-    let restored = join_all(states.into_iter().map(|state| restore_state(run, state))).await;
-    let (done, failed): (Vec<_>, Vec<_>) = restored.into_iter().partition(Result::is_ok);
-    let entries: Vec<Entry> = done
-        .into_iter()
-        .flatten()
-        .map(|process| Entry::StateRestored { process })
-        .collect();
-    match failed.into_iter().find_map(Result::err) {
+    {
+        let (app, id) = (run.app.clone(), run.id.clone());
+        asked.push(restore_state(app, id, run.epoch, state.clone()));
+    }
+    let mut entries = Vec::new();
+    let mut failed = None;
+    for restored in join_all(asked).await {
+        match restored {
+            Ok(process) => entries.push(Entry::StateRestored { process }),
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed {
         Some(error) if entries.is_empty() => Err(error),
         _ => Ok(entries),
     }
 }
 
-async fn restore_state(run: &Run, state: &State) -> Result<ProcessId, RestoreError> {
-    let process = &state.process;
-    let sidecar = restorer(&run.app, process).ok_or_else(|| {
-        let nobody = state.sidecars.first().cloned();
+async fn restore_state(
+    app: App,
+    id: String,
+    epoch: Epoch,
+    state: State,
+) -> Result<ProcessId, RestoreError> {
+    let State {
+        process,
+        part,
+        sidecars,
+    } = state;
+    let sidecar = restorer(&app, &process).ok_or_else(|| {
+        let nobody = sidecars.first().cloned();
         let nobody = nobody.unwrap_or_else(|| SidecarId::new(process.service.clone(), "?"));
         LinkError::NotConnected(nobody)
     })?;
-    let epoch = run.epoch;
-    let put_back = run.app.registry.ask(&sidecar, STATE_TIMEOUT, |request| {
-        Downlink::RestoreState {
+    let put_back = app
+        .registry
+        .ask(&sidecar, STATE_TIMEOUT, |request| Downlink::RestoreState {
             request,
             epoch,
-            part: state.part.clone(),
-        }
-    });
+            part,
+        });
     put_back.await?;
-    tracing::info!(restore = run.id, %process, %sidecar, "state restored");
-    Ok(process.clone())
+    tracing::info!(restore = id, %process, %sidecar, "state restored");
+    Ok(process)
 }
 
 /// A connected sidecar of the process: the instance's own, or any one of the service.
 fn restorer(app: &App, process: &ProcessId) -> Option<SidecarId> {
     let fits = |id: &SidecarId| {
         id.service == process.service
-            && process.instance.as_ref().is_none_or(|instance| *instance == id.instance)
+            && process
+                .instance
+                .as_ref()
+                .is_none_or(|instance| *instance == id.instance)
     };
     app.registry.connected().into_keys().find(fits)
 }
@@ -106,7 +122,8 @@ fn compare(
     found: &BTreeMap<TopicPartition, Offset>,
 ) -> Result<(), RestoreError> {
     let partitions: BTreeSet<&TopicPartition> = wanted.keys().chain(found.keys()).collect();
-    let word = |offset: Option<&Offset>| offset.map_or_else(|| "none".to_owned(), Offset::to_string);
+    let word =
+        |offset: Option<&Offset>| offset.map_or_else(|| "none".to_owned(), Offset::to_string);
     for partition in partitions {
         let (wanted, found) = (wanted.get(partition), found.get(partition));
         if wanted != found {
@@ -137,7 +154,10 @@ mod tests {
         let group = GroupId::from("g");
         assert!(compare(&group, &wanted, &wanted).is_ok());
         for found in [&[(0, 5)][..], &[(0, 5), (1, 8)], &[(0, 5), (1, 7), (2, 0)]] {
-            assert!(compare(&group, &wanted, &offsets(found)).is_err(), "{found:?}");
+            assert!(
+                compare(&group, &wanted, &offsets(found)).is_err(),
+                "{found:?}"
+            );
         }
     }
 }

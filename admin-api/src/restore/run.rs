@@ -56,10 +56,20 @@ pub struct Run {
 }
 
 impl Run {
+    /// Waits until this admin API leads, looks what another may have done by then, and goes on.
+    pub async fn drive_when_leading(mut self) {
+        let mut leading = self.app.leadership.watch();
+        if leading.wait_for(|leading| *leading).await.is_ok() {
+            self.resync().await;
+            self.drive().await;
+        }
+    }
+
     /// Goes on to the end, unless another admin API takes over.
     pub async fn drive(mut self) {
         if self.journal.resumption() == Resumption::GiveUp && self.survey.is_none() {
-            let reason = "the admin API was interrupted before any state was touched; run the restore again";
+            let reason =
+                "the admin API was interrupted before any state was touched; run the restore again";
             self.doomed = Some(reason.to_owned());
         }
         let mut pause = RETRY_PAUSE_MIN;
@@ -89,7 +99,10 @@ impl Run {
     }
 
     async fn advance(&mut self) -> Result<(), RestoreError> {
-        self.app.leadership.check().map_err(|_| RestoreError::NotLeading)?;
+        self.app
+            .leadership
+            .check()
+            .map_err(|_| RestoreError::NotLeading)?;
         if self.live.live.is_aborted() && self.journal.may_give_up() && self.doomed.is_none() {
             return Err(RestoreError::Aborted);
         }
@@ -122,7 +135,11 @@ impl Run {
             }
             Step::Finish => {
                 for error in timeline::resume_hooks(self).await {
-                    tracing::warn!(restore = self.id, error, "an application was not told to go on");
+                    tracing::warn!(
+                        restore = self.id,
+                        error,
+                        "an application was not told to go on"
+                    );
                 }
                 Entry::Completed
             }
@@ -191,7 +208,9 @@ impl Run {
 
     fn tell_end(&self) {
         let status = view::status_of(&self.journal, self.aborted);
-        let duration = Timestamp::now().duration_since(self.started_at).unsigned_abs();
+        let duration = Timestamp::now()
+            .duration_since(self.started_at)
+            .unsigned_abs();
         if status == cutline_client::RestoreStatus::Completed {
             let masked = view::masked_offsets(&self.masks, &self.begun.services);
             let at = Timestamp::now().as_millisecond() as f64 / 1_000.0;
@@ -201,7 +220,8 @@ impl Run {
         }
         let kind = format!("restore.{}", status.as_str().to_lowercase());
         let reason = self.journal.given_up();
-        let data = json!({ "id": self.id, "epoch": self.epoch, "status": status, "reason": reason });
+        let data =
+            json!({ "id": self.id, "epoch": self.epoch, "status": status, "reason": reason });
         self.app.events.publish(&kind, data);
         tracing::info!(restore = self.id, epoch = %self.epoch, %status, "restore ended");
     }
@@ -217,4 +237,3 @@ impl Run {
         self.stillness.as_ref().map(stop::Stillness::epoch)
     }
 }
-

@@ -183,7 +183,11 @@ mod tests {
     #[test]
     fn batches_are_told_apart_by_producer_id() {
         let mut state = ControlState::default();
-        state.producers.entry("a".into()).or_default().insert(7, None);
+        state
+            .producers
+            .entry("a".into())
+            .or_default()
+            .insert(7, None);
         let producers = Producers::of(&state);
         let mut writers = Writers::default();
         note(&mut writers, &producers, &batch(0, 4, 7));
@@ -193,7 +197,10 @@ mod tests {
         control.control = Some(cutline_wire::batch::Control::Commit);
         note(&mut writers, &producers, &control);
         let ends = |set: &cutline_model::RangeSet| {
-            set.ranges().iter().map(|r| (r.start.0, r.end.0)).collect::<Vec<_>>()
+            set.ranges()
+                .iter()
+                .map(|r| (r.start.0, r.end.0))
+                .collect::<Vec<_>>()
         };
         assert_eq!(ends(&writers.by[&"a".into()]), [(0, 5)]);
         assert_eq!(ends(&writers.outside), [(5, 6)]);

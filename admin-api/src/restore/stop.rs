@@ -55,15 +55,23 @@ impl Stillness {
                 }
             };
             match event {
-                LinkEvent::Epoch { sidecar, message, .. } if services.contains(&sidecar.service) => {
+                LinkEvent::Epoch {
+                    sidecar, message, ..
+                } if services.contains(&sidecar.service) => {
                     if let FromSidecar::Declined { epoch, reason } = &*message
                         && *epoch == self.epoch
                     {
-                        return Err(RestoreError::NotQuiet(format!("{sidecar} went on: {reason}")));
+                        return Err(RestoreError::NotQuiet(format!(
+                            "{sidecar} went on: {reason}"
+                        )));
                     }
                 }
-                LinkEvent::Lost { sidecar, reason, .. } if services.contains(&sidecar.service) => {
-                    return Err(RestoreError::NotQuiet(format!("{sidecar} was lost: {reason}")));
+                LinkEvent::Lost {
+                    sidecar, reason, ..
+                } if services.contains(&sidecar.service) => {
+                    return Err(RestoreError::NotQuiet(format!(
+                        "{sidecar} was lost: {reason}"
+                    )));
                 }
                 _ => {}
             }
@@ -122,11 +130,17 @@ pub async fn refresh(run: &mut Run) -> Result<(), RestoreError> {
 pub async fn quiesce(run: &mut Run) -> Result<Entry, RestoreError> {
     if !run.begun.safety_checkpoint {
         let epoch = stand_still(run, Purpose::Stop).await?;
-        return Ok(Entry::Quiesced { epoch, safety: None });
+        return Ok(Entry::Quiesced {
+            epoch,
+            safety: None,
+        });
     }
     let safety = stand_still(run, Purpose::Safety).await?;
     let services = run.begun.services.clone();
-    let held = run.stillness.as_mut().map(|stillness| stillness.check(&services));
+    let held = run
+        .stillness
+        .as_mut()
+        .map(|stillness| stillness.check(&services));
     let epoch = match held {
         Some(Ok(())) => safety,
         // Copying a large state may outlast the longest pause an application is asked to bear. The checkpoint stands;

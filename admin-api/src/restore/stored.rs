@@ -117,10 +117,13 @@ impl Begun {
             part: target.part.clone(),
             sidecars: target.sidecars.clone(),
         });
-        let holds = plan.holds.iter().map(|(partition, offset)| PartitionOffset {
-            partition: partition.clone(),
-            offset: *offset,
-        });
+        let holds = plan
+            .holds
+            .iter()
+            .map(|(partition, offset)| PartitionOffset {
+                partition: partition.clone(),
+                offset: *offset,
+            });
         Self {
             services: plan.services.clone(),
             groups: groups
@@ -138,7 +141,12 @@ impl Begun {
     /// The core's journal at its beginning.
     #[must_use]
     pub fn journal(&self) -> Journal {
-        Journal::new(self.states.iter().map(|state| state.process.clone()).collect())
+        Journal::new(
+            self.states
+                .iter()
+                .map(|state| state.process.clone())
+                .collect(),
+        )
     }
 }
 
@@ -199,7 +207,11 @@ pub fn entry_record(
         Entry::GivenUp => Stored::GivenUp,
     };
     let record = record(id, seq, epoch, entry, stored);
-    if entry.is_last() { record.finished() } else { record }
+    if entry.is_last() {
+        record.finished()
+    } else {
+        record
+    }
 }
 
 fn record(id: &str, seq: u64, epoch: Epoch, entry: &Entry, stored: Stored) -> JournalRecord {
@@ -218,7 +230,9 @@ fn record(id: &str, seq: u64, epoch: Epoch, entry: &Entry, stored: Stored) -> Jo
 pub fn read_begun(record: &JournalRecord) -> Result<Begun, RestoreError> {
     match open(record)? {
         Stored::Planned { begun } => Ok(*begun),
-        _ => Err(RestoreError::Journal("it does not begin with a plan".to_owned())),
+        _ => Err(RestoreError::Journal(
+            "it does not begin with a plan".to_owned(),
+        )),
     }
 }
 
@@ -254,10 +268,15 @@ fn open(record: &JournalRecord) -> Result<Stored, RestoreError> {
     let bad = |error: &dyn std::fmt::Display| {
         RestoreError::Journal(format!("record {}: {error}", record.seq))
     };
-    let version = record.data.get("version").and_then(serde_json::Value::as_u64);
+    let version = record
+        .data
+        .get("version")
+        .and_then(serde_json::Value::as_u64);
     if version != Some(u64::from(VERSION)) {
         let found = version.map_or_else(|| "none".to_owned(), |version| version.to_string());
-        return Err(bad(&format!("version {found}, this program reads {VERSION}")));
+        return Err(bad(&format!(
+            "version {found}, this program reads {VERSION}"
+        )));
     }
     let envelope: Envelope =
         serde_json::from_value(record.data.clone()).map_err(|error| bad(&error))?;
@@ -273,7 +292,10 @@ fn entry_of(stored: Stored) -> Entry {
         Stored::Emptied { transactional_ids } => Entry::Emptied { transactional_ids },
         Stored::EndsFixed { marker, ends } => Entry::EndsFixed {
             marker,
-            ends: ends.into_iter().map(|end| (end.partition, end.offset)).collect(),
+            ends: ends
+                .into_iter()
+                .map(|end| (end.partition, end.offset))
+                .collect(),
         },
         Stored::MasksMade { masks } => Entry::MasksMade {
             masks: all_masks(&masks),
@@ -291,8 +313,10 @@ fn entry_of(stored: Stored) -> Entry {
 }
 
 fn all_masks(records: &[MaskRecord]) -> Masks {
-    let ids: BTreeMap<&TopicName, &String> =
-        records.iter().map(|record| (&record.topic, &record.topic_id)).collect();
+    let ids: BTreeMap<&TopicName, &String> = records
+        .iter()
+        .map(|record| (&record.topic, &record.topic_id))
+        .collect();
     cut::masks_of(records, |topic| ids.get(topic).map(|id| (*id).clone()))
 }
 
@@ -317,7 +341,9 @@ mod tests {
 
     fn entries() -> Vec<Entry> {
         let partition = TopicPartition::new("t", 0);
-        let ranges: RangeSet = [OffsetRange::new(Offset(3), Offset(9))].into_iter().collect();
+        let ranges: RangeSet = [OffsetRange::new(Offset(3), Offset(9))]
+            .into_iter()
+            .collect();
         let mut masks = Masks::default();
         masks.replace(&"bank".into(), [(partition.clone(), ranges)].into());
         vec![

@@ -29,7 +29,9 @@ pub async fn take(run: &mut Run) -> Result<Entry, RestoreError> {
                 timeline: own.timeline,
             });
         }
-        let stored = timelines.last().map_or(Timeline(0), |record| record.timeline);
+        let stored = timelines
+            .last()
+            .map_or(Timeline(0), |record| record.timeline);
         let in_force = run.app.control.state().borrow().timeline;
         let parent = stored.max(in_force);
         let record = TimelineRecord::new(parent, &run.id, run.epoch, run.masks.clone());
@@ -42,7 +44,10 @@ pub async fn take(run: &mut Run) -> Result<Entry, RestoreError> {
             Err(error @ StoreError::Superseded { .. }) => last = Some(error),
             Err(error) => return Err(error.into()),
         }
-        run.app.leadership.check().map_err(|_| RestoreError::NotLeading)?;
+        run.app
+            .leadership
+            .check()
+            .map_err(|_| RestoreError::NotLeading)?;
     }
     let nothing = || RestoreError::Journal("no timeline was tried".to_owned());
     Err(last.map_or_else(nothing, RestoreError::Store))
@@ -74,7 +79,13 @@ pub async fn lift(run: &Run) -> Result<(), RestoreError> {
         holds: Vec::new(),
     };
     run.app.control.append_and_read(&holds).await?;
-    match put_in_force(&run.app, &Record::Fence { fence: None }, "the end of the fence").await {
+    match put_in_force(
+        &run.app,
+        &Record::Fence { fence: None },
+        "the end of the fence",
+    )
+    .await
+    {
         Err(error @ RestoreError::NotApplied { .. }) => {
             tracing::warn!(%error, restore = run.id, "some sidecars have not lifted the fence yet");
             Ok(())

@@ -9,9 +9,7 @@ use cutline_client::{
     PlannedState, PositionView, RestoreJournalEntry, RestorePlan, RestoreStatus, RestoreView,
 };
 use cutline_model::ServiceName;
-use cutline_protocol::restore::{
-    self, Entry, Facts, Journal, Plan, Problem, Step, group_targets,
-};
+use cutline_protocol::restore::{self, Entry, Facts, Journal, Plan, Problem, Step, group_targets};
 use cutline_store::{JournalRecord, MaskRecord};
 use jiff::Timestamp;
 
@@ -28,7 +26,11 @@ const EFFECTS_OUTSIDE: &str = "what left Kafka and the recorded states cannot be
 pub fn contamination(found: &restore::Contamination) -> Contamination {
     Contamination {
         service: Some(found.service.to_string()),
-        group: found.group.as_ref().map(ToString::to_string).unwrap_or_default(),
+        group: found
+            .group
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         topic: found.partition.topic.to_string(),
         partition: found.partition.partition,
         from: found.first.0,
@@ -66,7 +68,11 @@ pub fn plan(facts: &Facts, planned: &Result<Plan, Vec<Problem>>) -> RestorePlan 
             .collect(),
         warnings: plan.map_or_else(|| vec![EFFECTS_OUTSIDE.to_owned()], warnings),
         timeline: cutline_model::Timeline::default(),
-        services: facts.restored.iter().map(|service| planned_service(facts, service)).collect(),
+        services: facts
+            .restored
+            .iter()
+            .map(|service| planned_service(facts, service))
+            .collect(),
         holds: holds
             .map(|(partition, offset)| OffsetView {
                 topic: partition.topic.to_string(),
@@ -80,7 +86,11 @@ pub fn plan(facts: &Facts, planned: &Result<Plan, Vec<Problem>>) -> RestorePlan 
 }
 
 fn planned_service(facts: &Facts, service: &ServiceName) -> PlannedService {
-    let of_service = facts.cut.processes.iter().filter(|(id, _)| id.service == *service);
+    let of_service = facts
+        .cut
+        .processes
+        .iter()
+        .filter(|(id, _)| id.service == *service);
     let state = of_service.filter_map(|(process, part)| {
         let part = part.part.as_ref()?;
         Some(PlannedState {
@@ -103,7 +113,10 @@ fn planned_positions(facts: &Facts, service: &ServiceName) -> Vec<PlannedPositio
     let mut planned = Vec::new();
     for (group, target) in group_targets(&facts.cut, &only, known) {
         let nothing = BTreeMap::new();
-        let now = facts.groups_now.get(&group).map_or(&nothing, |now| &now.committed);
+        let now = facts
+            .groups_now
+            .get(&group)
+            .map_or(&nothing, |now| &now.committed);
         let partitions: BTreeSet<_> = target.offsets.keys().chain(now.keys()).collect();
         planned.extend(partitions.into_iter().map(|partition| PlannedPosition {
             position: PositionView {
@@ -120,7 +133,10 @@ fn planned_positions(facts: &Facts, service: &ServiceName) -> Vec<PlannedPositio
 
 /// Where data lies in masks of the restored services.
 fn planned_masks(facts: &Facts, plan: &Plan) -> Vec<PlannedMask> {
-    let own = plan.masks.iter().filter(|(service, ..)| plan.services.contains(*service));
+    let own = plan
+        .masks
+        .iter()
+        .filter(|(service, ..)| plan.services.contains(*service));
     own.filter_map(|(service, partition, ranges)| {
         let mut real = ranges.clone();
         if let Some(wrote) = facts.writers.get(partition) {
@@ -162,7 +178,9 @@ pub fn status_of(journal: &Journal, aborted: bool) -> RestoreStatus {
 /// How many offsets are masked of `services`.
 #[must_use]
 pub fn masked_offsets(masks: &[MaskRecord], services: &BTreeSet<ServiceName>) -> u64 {
-    let own = masks.iter().filter(|record| services.contains(&record.service));
+    let own = masks
+        .iter()
+        .filter(|record| services.contains(&record.service));
     let ranges = own.flat_map(|record| record.ranges.ranges());
     let count = ranges.map(|range| u64::try_from(range.end.0 - range.start.0).unwrap_or(0));
     count.sum()
@@ -175,11 +193,20 @@ pub fn restore(records: &[JournalRecord], live: Option<&Live>) -> RestoreView {
     let at = |record: Option<&JournalRecord>| record.map_or(Timestamp::UNIX_EPOCH, |r| r.at);
     let (started_at, over) = (at(first), last.is_some_and(|record| record.finished));
     let ended_at = if over { at(last) } else { Timestamp::now() };
-    let duration = ended_at.duration_since(started_at).unsigned_abs().as_millis();
+    let duration = ended_at
+        .duration_since(started_at)
+        .unsigned_abs()
+        .as_millis();
     let mut view = RestoreView {
-        id: first.map(|record| record.restore.clone()).unwrap_or_default(),
+        id: first
+            .map(|record| record.restore.clone())
+            .unwrap_or_default(),
         epoch: first.map(|record| record.epoch).unwrap_or_default(),
-        status: if over { RestoreStatus::Failed } else { RestoreStatus::Planned },
+        status: if over {
+            RestoreStatus::Failed
+        } else {
+            RestoreStatus::Planned
+        },
         step: last.map(|record| record.step.clone()).unwrap_or_default(),
         services: Vec::new(),
         started_at,
@@ -248,4 +275,3 @@ fn fill(view: &mut RestoreView, read: &stored::Read) {
         }
     }
 }
-

@@ -15,6 +15,7 @@ mod reach;
 mod sample;
 mod step;
 
+pub use check::compacted;
 pub use facts::{Facts, GroupNow, MemberNow, PartitionNow, SidecarNow, TopicNow, Writers};
 pub use journal::{Journal, OutOfOrder, Resumption};
 pub use plan::{GroupTarget, Plan, StateTarget, group_targets, plan};

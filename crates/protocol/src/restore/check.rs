@@ -313,16 +313,6 @@ impl Facts {
         problems
     }
 
-    pub(super) fn compaction_problems(
-        &self,
-        changes: &BTreeMap<TopicPartition, RangeSet>,
-    ) -> Vec<Problem> {
-        let topics: BTreeSet<&TopicName> = changes.keys().map(|p| &p.topic).collect();
-        let is_compacted = |t: &&TopicName| self.topics_now.get(*t).is_some_and(|n| n.compacted);
-        let compacted = topics.into_iter().filter(is_compacted);
-        compacted.cloned().map(Problem::Compacted).collect()
-    }
-
     pub(super) fn notices(&self) -> BTreeSet<Notice> {
         let mut notices = BTreeSet::new();
         for topic in self.topics_needed() {
@@ -377,6 +367,15 @@ impl Facts {
             }
         }
     }
+}
+
+/// The compacted topics among those that change: they cannot be rolled back yet.
+#[must_use]
+pub fn compacted(facts: &Facts, changes: &BTreeMap<TopicPartition, RangeSet>) -> Vec<Problem> {
+    let topics: BTreeSet<&TopicName> = changes.keys().map(|p| &p.topic).collect();
+    let is_compacted = |t: &&TopicName| facts.topics_now.get(*t).is_some_and(|n| n.compacted);
+    let compacted = topics.into_iter().filter(is_compacted);
+    compacted.cloned().map(Problem::Compacted).collect()
 }
 
 fn list(partitions: &BTreeSet<&TopicPartition>) -> String {

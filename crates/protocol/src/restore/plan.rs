@@ -8,7 +8,9 @@ use cutline_model::{
     Epoch, GroupId, Offset, PartRef, ProcessId, ServiceName, SidecarId, TopicPartition,
 };
 
-use super::{Contamination, Facts, Notice, Problem, changed, contaminated, holds, masks_of};
+use super::{
+    Contamination, Facts, Notice, Problem, changed, compacted, contaminated, holds, masks_of,
+};
 use crate::{Cut, mask::Masks};
 
 /// What a group's committed offsets become.
@@ -70,7 +72,7 @@ pub fn plan(facts: &Facts) -> Result<Plan, Vec<Problem>> {
     match masks_of(facts, &ends, &facts.writers) {
         Ok(masks) => {
             let changes = changed(facts, &masks, &facts.writers);
-            problems.extend(facts.compaction_problems(&changes));
+            problems.extend(compacted(facts, &changes));
             let seen = contaminated(facts, &changes);
             if !facts.allow_contaminated {
                 problems.extend(seen.iter().cloned().map(Problem::Contaminated));
