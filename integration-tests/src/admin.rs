@@ -150,6 +150,14 @@ impl Admin {
         read(self.client.post(format!("{}{path}", self.url())).json(body)).await
     }
 
+    /// `PUT path` with a JSON body: the status and the JSON, null where there is none.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        read(self.client.put(format!("{}{path}", self.url())).json(body)).await
+    }
+
     /// Runs the command line against it.
     ///
     /// # Panics

@@ -8,6 +8,8 @@
 pub mod admin;
 pub mod bank;
 pub mod binaries;
+pub mod checkpoints;
+pub mod flow;
 pub mod kafka;
 pub mod naive;
 pub mod ports;
