@@ -1,0 +1,142 @@
+//! One run of the command line: the admin API it talks to, where it writes, and until when.
+//!
+//! Every question goes through here, so that every failure says what was asked and `--timeout` holds for all of them.
+
+use std::{future::Future, time::Duration};
+
+use cutline_client::{AdminClient, AdminError};
+use tokio::time::Instant;
+
+use crate::{
+    failure::Failure,
+    progress::Progress,
+    quantity,
+    screen::{Format, Screen},
+};
+
+/// Where the admin API is, when nothing else is said.
+pub const ADMIN_DEFAULT: &str = "http://127.0.0.1:7070";
+/// How often one asks how something is getting on.
+const POLL_PAUSE: Duration = Duration::from_millis(200);
+/// How long a wait goes on without an answer: longer than an admin API takes to start anew.
+const OUTAGE_MAX: Duration = Duration::from_secs(30);
+/// The longest that an admin API can make a wait pause between two questions.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+
+/// One run.
+#[derive(Debug)]
+pub struct Session {
+    /// The admin API.
+    pub client: AdminClient,
+    /// Where to write.
+    pub screen: Screen,
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+}
+
+impl Session {
+    /// A run against the admin API at `address` that ends after `timeout`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub fn new(address: &str, format: Format, timeout: Option<Duration>) -> Result<Self, Failure> {
+        let client = AdminClient::new(address)
+            .map_err(|error| Failure::Usage(format!("--admin or CUTLINE_ADMIN: {error}")))?;
+        Ok(Self {
+            client,
+            screen: Screen::new(format),
+            timeout,
+            // A deadline too far to be told is none.
+            deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+        })
+    }
+
+    /// When `--timeout` has passed.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// The answer, or a failure that says what was asked; `what` follows "cannot".
+    ///
+    /// # Errors
+    /// When the admin API does not do it, or not in time.
+    pub async fn ask<T>(
+        &self,
+        what: &str,
+        answer: impl Future<Output = Result<T, AdminError>>,
+    ) -> Result<T, Failure> {
+        let answer = self.in_time(what, answer).await?;
+        answer.map_err(|error| Failure::Admin {
+            what: what.to_owned(),
+            error,
+            cure: None,
+        })
+    }
+
+    /// Asks until there is an answer, through outages that pass: an admin API that starts anew ends no wait.
+    ///
+    /// # Errors
+    /// When there is no answer for too long, or not in time.
+    pub async fn ask_patiently<T, F>(
+        &self,
+        what: &str,
+        progress: &mut Progress,
+        mut ask: impl FnMut() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, AdminError>>,
+    {
+        let since = Instant::now();
+        loop {
+            let error = match self.ask(what, ask()).await {
+                Err(Failure::Admin { error, .. }) => error,
+                other => return other,
+            };
+            if !error.is_retryable() || since.elapsed() >= OUTAGE_MAX {
+                return Err(Failure::Admin {
+                    what: what.to_owned(),
+                    error,
+                    cure: None,
+                });
+            }
+            progress.stands(&format!("no answer now, asking again: {error}"));
+            let wanted = match &error {
+                AdminError::Problem { retry_after, .. } => *retry_after,
+                _ => None,
+            };
+            let pause = wanted
+                .unwrap_or_default()
+                .clamp(POLL_PAUSE, RETRY_AFTER_MAX);
+            self.pause(what, pause).await?;
+        }
+    }
+
+    /// Waits a moment before the next question of a wait.
+    ///
+    /// # Errors
+    /// When `--timeout` passes.
+    pub async fn pause_between_polls(&self, what: &str) -> Result<(), Failure> {
+        self.pause(what, POLL_PAUSE).await
+    }
+
+    async fn pause(&self, what: &str, pause: Duration) -> Result<(), Failure> {
+        self.in_time(what, tokio::time::sleep(pause)).await
+    }
+
+    async fn in_time<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let (Some(deadline), Some(after)) = (self.deadline, self.timeout) else {
+            return Ok(work.await);
+        };
+        let done = tokio::time::timeout_at(deadline, work).await;
+        done.map_err(|_| Failure::TimedOut {
+            what: format!("could not {what} in time"),
+            after,
+            cure: format!(
+                "{} may be busy, and what was asked may go on; look again, or raise --timeout ({})",
+                self.client.address(),
+                quantity::duration(after)
+            ),
+        })
+    }
+}
