@@ -1,6 +1,11 @@
 //! Measurements against a real Kafka on this machine. Each prints its figures as `name=value`, one a line.
 
+mod backlog;
+mod hook;
+mod pause;
 mod proxy;
+mod spread;
+mod world;
 
 use clap::{Parser, Subcommand};
 
@@ -15,11 +20,17 @@ struct Arguments {
 enum What {
     /// Consuming through a sidecar, against consuming directly
     Proxy(proxy::Options),
+    /// How long checkpoints pause applications
+    Pause(pause::Options),
+    /// Whether a backlog costs a checkpoint anything
+    Backlog(backlog::Options),
 }
 
 #[tokio::main]
 async fn main() {
     match Arguments::parse().what {
         What::Proxy(options) => proxy::run(&options).await,
+        What::Pause(options) => pause::run(&options).await,
+        What::Backlog(options) => backlog::run(&options).await,
     }
 }

@@ -145,12 +145,14 @@ impl World {
 
 fn state_directory(service: &str) -> PathBuf {
     let directory = Run::this().part(&format!("state-{service}")).join("data");
-    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::create_dir_all(&directory).expect("the run's directory can be written");
     directory
 }
 
 fn seconds() -> u64 {
-    std::env::var("CUTLINE_STEADY_SECONDS").map_or(SECONDS_DEFAULT, |text| text.parse().unwrap())
+    std::env::var("CUTLINE_STEADY_SECONDS").map_or(SECONDS_DEFAULT, |text| {
+        text.parse().expect("CUTLINE_STEADY_SECONDS is a number")
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
