@@ -14,7 +14,7 @@ use integration_tests::{
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    producer::{BaseRecord, Producer, ThreadedProducer, DefaultProducerContext},
+    producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 
 const TOPIC: &str = "bench-proxy";
@@ -47,7 +47,10 @@ struct Round {
 }
 
 /// Measures and prints.
-#[expect(clippy::print_stdout, reason = "the figures are what the program is for")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the figures are what the program is for"
+)]
 pub async fn run(options: &Options) {
     let kafka = Kafka::start(KafkaOptions {
         heap_mib: 1_024,
@@ -71,7 +74,10 @@ pub async fn run(options: &Options) {
     consume(&listen, options, pid);
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
-        let (first, second) = (consume(&direct, options, pid), consume(&listen, options, pid));
+        let (first, second) = (
+            consume(&direct, options, pid),
+            consume(&listen, options, pid),
+        );
         println!(
             "round={round} direct_s={:.3} proxied_s={:.3} cpu_s={:.2}",
             first.seconds, second.seconds, second.cpu_seconds
@@ -105,13 +111,17 @@ fn fill(bootstrap: &str, options: &Options) {
     let value: Vec<u8> = (0..RECORD_BYTES).map(|at| (at * 31 % 251) as u8).collect();
     for number in 0..options.records {
         let partition = i32::try_from(number % options.partitions as u64).unwrap_or(0);
-        let mut record = BaseRecord::<(), [u8]>::to(TOPIC).partition(partition).payload(&value);
+        let mut record = BaseRecord::<(), [u8]>::to(TOPIC)
+            .partition(partition)
+            .payload(&value);
         while let Err((_, again)) = producer.send(record) {
             record = again;
             std::thread::sleep(QUEUE_FULL_PAUSE);
         }
     }
-    producer.flush(FLUSH_LIMIT).expect("the topic can be filled");
+    producer
+        .flush(FLUSH_LIMIT)
+        .expect("the topic can be filled");
 }
 
 // Reads the topic from its beginning to its end, once.
@@ -131,13 +141,19 @@ fn consume(bootstrap: &str, options: &Options, sidecar: u32) -> Round {
             .expect("the beginning is an offset");
     }
     let (cpu, start) = (cpu_seconds(sidecar), Instant::now());
-    consumer.assign(&assignment).expect("partitions that exist can be assigned");
+    consumer
+        .assign(&assignment)
+        .expect("partitions that exist can be assigned");
     let mut bytes = 0;
     for _ in 0..options.records {
         let record = consumer.poll(SILENCE_MAX).expect("the topic has more");
         bytes += record.expect("no error while consuming").payload_len();
     }
-    assert_eq!(bytes as u64, options.records * RECORD_BYTES as u64, "every byte was read");
+    assert_eq!(
+        bytes as u64,
+        options.records * RECORD_BYTES as u64,
+        "every byte was read"
+    );
     Round {
         seconds: start.elapsed().as_secs_f64(),
         cpu_seconds: cpu_seconds(sidecar) - cpu,
@@ -154,7 +170,9 @@ fn median(rounds: &[Round]) -> f64 {
 fn cpu_seconds(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the sidecar runs");
     // The program's name may hold spaces; what follows it is numbers.
-    let (_, numbers) = stat.rsplit_once(')').expect("stat names the program in parentheses");
+    let (_, numbers) = stat
+        .rsplit_once(')')
+        .expect("stat names the program in parentheses");
     let numbers: Vec<&str> = numbers.split_whitespace().collect();
     let ticks = |at: usize| numbers[at].parse::<f64>().expect("times are numbers");
     (ticks(11) + ticks(12)) / TICKS

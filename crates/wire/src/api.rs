@@ -3,11 +3,11 @@
 //! Everything not named here passes byte for byte in any version.
 
 use kafka_protocol::messages::{
-    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiKey, ApiVersionsRequest, ConsumerGroupHeartbeatRequest,
-    DescribeClusterRequest, EndTxnRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
-    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, MetadataRequest,
-    OffsetCommitRequest, ProduceRequest, SyncGroupRequest, TxnOffsetCommitRequest,
-    api_versions_response::ApiVersion,
+    AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiKey, ApiVersionsRequest,
+    ConsumerGroupHeartbeatRequest, DescribeClusterRequest, EndTxnRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, MetadataRequest, OffsetCommitRequest, ProduceRequest, SyncGroupRequest,
+    TxnOffsetCommitRequest, api_versions_response::ApiVersion,
 };
 use kafka_protocol::protocol::{Message, VersionRange};
 

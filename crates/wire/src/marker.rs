@@ -147,13 +147,20 @@ impl MarkerWriter {
         if partitions.is_empty() {
             return Ok(pair);
         }
+        self.open(partitions).await?;
+        self.end(pair, Instant::now() + WRITE_LIMIT).await?;
+        Ok(pair)
+    }
+
+    /// The first half of [`Self::write`]: a transaction over `partitions` is open and nothing is marked. A writer that goes
+    /// no further leaves no marker.
+    pub async fn open(&mut self, partitions: &[TopicPartition]) -> Result<MarkerId, MarkerError> {
         // Used from here on, whatever happens.
-        self.fresh = None;
+        let pair = self.fresh.take().ok_or(MarkerError::NotReady)?;
         let deadline = Instant::now() + WRITE_LIMIT;
         for chunk in partitions.chunks(PARTITIONS_PER_REQUEST_MAX) {
             self.add(pair, chunk, deadline).await?;
         }
-        self.end(pair, deadline).await?;
         Ok(pair)
     }
 

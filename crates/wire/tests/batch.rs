@@ -172,11 +172,10 @@ proptest! {
 #[test]
 fn control_batches_say_commit_or_abort() {
     let bytes = [control(10, 1), control(11, 0), control(12, 5)].concat();
-    let found: Vec<_> = batches(&bytes).map(|batch| batch.control.unwrap()).collect();
-    assert_eq!(
-        found,
-        [Control::Commit, Control::Abort, Control::Other(5)]
-    );
+    let found: Vec<_> = batches(&bytes)
+        .map(|batch| batch.control.unwrap())
+        .collect();
+    assert_eq!(found, [Control::Commit, Control::Abort, Control::Other(5)]);
     let marker = batches(&bytes).next().unwrap().commit().unwrap();
     assert_eq!((marker.producer_id, marker.producer_epoch), (4_000, 3));
     assert_eq!(batches(&bytes).nth(1).unwrap().commit(), None);

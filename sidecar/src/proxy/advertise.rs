@@ -67,7 +67,11 @@ impl Brokers {
             Upstream::Bootstrap => self.bootstrap.clone(),
             Upstream::Node(node) => {
                 let known = self.known.lock();
-                known.get(&node).map(|broker| broker.address.clone()).into_iter().collect()
+                known
+                    .get(&node)
+                    .map(|broker| broker.address.clone())
+                    .into_iter()
+                    .collect()
             }
         }
     }

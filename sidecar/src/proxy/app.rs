@@ -94,12 +94,14 @@ impl App {
     async fn forward(&mut self) -> Result<std::convert::Infallible, AppEnd> {
         loop {
             tokio::select! {
+                // The fence is looked at before every frame: once it has fallen nothing more is let through.
+                biased;
+                () = falls(&mut self.fence) => return Err(self.fenced().await),
+                Some(asked) = self.asks.recv() => self.ask(asked).await?,
                 frame = self.reader.next() => {
                     let frame = frame?.ok_or(AppEnd::Closed)?;
                     self.frame(frame).await?;
                 }
-                Some(asked) = self.asks.recv() => self.ask(asked).await?,
-                () = falls(&mut self.fence) => return Err(self.fenced().await),
             }
         }
     }
@@ -115,7 +117,10 @@ impl App {
         let decides = self.session.shared.decide.has_core();
         match ApiKey::try_from(head.api_key) {
             Ok(ApiKey::Fetch) if decides => self.fetch(frame, head).await,
-            Ok(ApiKey::Fetch) => self.send(&head, Answer::Fetch(None), frame.into_whole().into()).await,
+            Ok(ApiKey::Fetch) => {
+                self.send(&head, Answer::Fetch(None), frame.into_whole().into())
+                    .await
+            }
             Ok(ApiKey::Produce) => self.produce(frame, head).await,
             Ok(ApiKey::ApiVersions) if !self.reads(&head) => {
                 let answer = api_versions_refused(head.correlation_id);
@@ -124,7 +129,8 @@ impl App {
             _ => {
                 let meaning = meaning(&frame, &head, decides)?;
                 self.notice(&meaning).await?;
-                self.send(&head, Answer::Broker(meaning), frame.into_whole().into()).await
+                self.send(&head, Answer::Broker(meaning), frame.into_whole().into())
+                    .await
             }
         }
     }
@@ -138,8 +144,11 @@ impl App {
     async fn notice(&mut self, meaning: &Meaning) -> Result<(), AppEnd> {
         let session = self.session.clone();
         match meaning {
-            Meaning::Begin { transactional_id, .. } => {
-                self.admitted(|| session.shared.decide.admit_transaction(transactional_id)).await?;
+            Meaning::Begin {
+                transactional_id, ..
+            } => {
+                self.admitted(|| session.shared.decide.admit_transaction(transactional_id))
+                    .await?;
             }
             Meaning::Join { group, .. } => session.shared.decide.rebalance(group),
             _ => {}
@@ -159,10 +168,19 @@ impl App {
         // Read before the core is asked: a release in between must not be slept through.
         let version = *shared.decide.holds().borrow();
         let (plan, expected) =
-            self.session.fetches.lock().plan(self.session.conn, &frame, &ask, &shared.decide);
+            self.session
+                .fetches
+                .lock()
+                .plan(self.session.conn, &frame, &ask, &shared.decide);
         match plan {
-            Plan::Send(bytes) => self.send(&head, Answer::Fetch(Some(Box::new(expected))), bytes).await,
-            Plan::Wait => self.queue(&head, Answer::Held(Box::new(expected), version)).await,
+            Plan::Send(bytes) => {
+                self.send(&head, Answer::Fetch(Some(Box::new(expected))), bytes)
+                    .await
+            }
+            Plan::Wait => {
+                self.queue(&head, Answer::Held(Box::new(expected), version))
+                    .await
+            }
             Plan::Refuse(error) => {
                 let answer = answer_error(head.api_version, head.correlation_id, error);
                 self.queue(&head, Answer::Here(answer)).await
@@ -178,7 +196,8 @@ impl App {
         let mut sent = Vec::new();
         if decide.has_core() {
             sent = self.named(&ask, &frame).await;
-            let partitions: Vec<TopicPartition> = sent.iter().map(|sent| sent.partition.clone()).collect();
+            let partitions: Vec<TopicPartition> =
+                sent.iter().map(|sent| sent.partition.clone()).collect();
             let intent = ProduceIntent {
                 conn: session.conn,
                 transactional_id: ask.transactional_id.as_deref(),
@@ -189,12 +208,17 @@ impl App {
         }
         if ask.acks == 0 {
             let bytes = frame.into_whole();
-            session.shared.metrics.to_broker_bytes.inc_by(bytes.len() as u64);
+            session
+                .shared
+                .metrics
+                .to_broker_bytes
+                .inc_by(bytes.len() as u64);
             self.writer.write_all(&bytes).await?;
             return Ok(());
         }
         let guard = ProduceGuard::new(&self.session, ticket, sent);
-        self.send(&head, Answer::Produce(guard), frame.into_whole().into()).await
+        self.send(&head, Answer::Produce(guard), frame.into_whole().into())
+            .await
     }
 
     // Where a Produce goes, by name, and how many offsets it will take there.
@@ -220,7 +244,9 @@ impl App {
                 Some(Sent {
                     topic: part.topic.clone(),
                     partition: TopicPartition::new(topic, part.index),
-                    span: found.map(|batch| batch.offsets().end.0 - batch.offsets().start.0).sum(),
+                    span: found
+                        .map(|batch| batch.offsets().end.0 - batch.offsets().start.0)
+                        .sum(),
                 })
             })
             .collect()
@@ -278,10 +304,16 @@ impl App {
             client_id: None,
             rest_at: frame.len(),
         };
-        self.send(&head, Answer::Ours(asked), frame.freeze().into()).await
+        self.send(&head, Answer::Ours(asked), frame.freeze().into())
+            .await
     }
 
-    async fn send(&mut self, head: &RequestHead, answer: Answer, mut bytes: Segments) -> Result<(), AppEnd> {
+    async fn send(
+        &mut self,
+        head: &RequestHead,
+        answer: Answer,
+        mut bytes: Segments,
+    ) -> Result<(), AppEnd> {
         self.queue(head, answer).await?;
         let metrics = &self.session.shared.metrics;
         metrics.to_broker_bytes.inc_by(bytes.remaining() as u64);

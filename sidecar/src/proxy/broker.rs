@@ -31,8 +31,8 @@ use tokio::{
 use super::{
     edit::Segments,
     fetch_answer::{Context, answer, answer_held},
-    fetch_session::Expected,
     fetch_request::names,
+    fetch_session::Expected,
     request::{Meaning, Sent},
     response::{ResponseError, Rewriter, api_versions, decode},
     session::{Answer, Pending, ProduceGuard, Session},
@@ -117,12 +117,17 @@ impl Broker {
         loop {
             let pending = self.next_pending().await?;
             let (api_key, since) = (pending.api_key, pending.since);
-            let Some(mut answer) = self.answer(pending).await? else { continue };
+            let Some(mut answer) = self.answer(pending).await? else {
+                continue;
+            };
             let metrics = &self.session.shared.metrics;
             metrics.to_app_bytes.inc_by(answer.remaining() as u64);
             metrics.answered(api_key, since.elapsed());
             if let Some(writer) = &mut self.writer {
-                writer.write_all_buf(&mut answer).await.map_err(BrokerEnd::App)?;
+                writer
+                    .write_all_buf(&mut answer)
+                    .await
+                    .map_err(BrokerEnd::App)?;
             }
         }
     }
@@ -161,7 +166,11 @@ impl Broker {
             None => self.reader.next().await?.ok_or(BrokerEnd::Closed)?,
         };
         let id = correlation_id(&frame).map_err(FrameError::from)?;
-        if id == owed { Ok(frame) } else { Err(BrokerEnd::OutOfTurn) }
+        if id == owed {
+            Ok(frame)
+        } else {
+            Err(BrokerEnd::OutOfTurn)
+        }
     }
 
     // What goes to the application for `pending`; nothing for a request of ours.
@@ -203,33 +212,54 @@ impl Broker {
         }
     }
 
-    async fn broker(&self, frame: Frame, version: i16, meaning: &Meaning) -> Result<Bytes, BrokerEnd> {
+    async fn broker(
+        &self,
+        frame: Frame,
+        version: i16,
+        meaning: &Meaning,
+    ) -> Result<Bytes, BrokerEnd> {
         let shared = &self.session.shared;
         let (decide, groups) = (&shared.decide, &shared.groups);
         match meaning {
             Meaning::Opaque => {}
             Meaning::ApiVersions => return Ok(api_versions(&frame, version)?),
             Meaning::Metadata => return Ok(self.rewriter().metadata(&frame, version)?),
-            Meaning::FindCoordinator => return Ok(self.rewriter().find_coordinator(&frame, version)?),
-            Meaning::DescribeCluster => return Ok(self.rewriter().describe_cluster(&frame, version)?),
+            Meaning::FindCoordinator => {
+                return Ok(self.rewriter().find_coordinator(&frame, version)?);
+            }
+            Meaning::DescribeCluster => {
+                return Ok(self.rewriter().describe_cluster(&frame, version)?);
+            }
             Meaning::Commit | Meaning::Begin { commits: true, .. } => decide.commit_seen(),
             Meaning::Begin { commits: false, .. } => {}
             Meaning::InitProducerId { transactional_id } => {
-                self.producer_given(&frame, version, transactional_id.as_deref()).await?;
+                self.producer_given(&frame, version, transactional_id.as_deref())
+                    .await?;
             }
             Meaning::EndTxn { transactional_id } => {
-                self.transaction_ended(&frame, version, transactional_id).await?;
+                self.transaction_ended(&frame, version, transactional_id)
+                    .await?;
             }
             Meaning::Join { group, member } => {
                 if groups.joined(decide, (group, member), &frame, version)? {
                     self.register_group(group).await?;
                 }
             }
-            Meaning::Alive { group, member, sync } => {
+            Meaning::Alive {
+                group,
+                member,
+                sync,
+            } => {
                 groups.alive(decide, (group, member), *sync, &frame, version)?;
             }
-            Meaning::Leave { group, members } => groups.left(decide, (group, members), &frame, version)?,
-            Meaning::ConsumerHeartbeat { group, member, epoch } => {
+            Meaning::Leave { group, members } => {
+                groups.left(decide, (group, members), &frame, version)?
+            }
+            Meaning::ConsumerHeartbeat {
+                group,
+                member,
+                epoch,
+            } => {
                 if groups.consumer_heartbeat(decide, (group, member), *epoch, &frame, version)? {
                     self.register_group(group).await?;
                 }
@@ -248,7 +278,12 @@ impl Broker {
         if response.error_code != 0 {
             return Ok(());
         }
-        self.register(transactional_id, response.producer_id.0, response.producer_epoch).await?;
+        self.register(
+            transactional_id,
+            response.producer_id.0,
+            response.producer_epoch,
+        )
+        .await?;
         if let Some(id) = transactional_id {
             self.session.shared.decide.transaction_ended(id);
         }
@@ -273,7 +308,12 @@ impl Broker {
             ),
         };
         if response.error_code == 0 && version >= 5 && response.producer_id.0 >= 0 {
-            self.register(Some(transactional_id), response.producer_id.0, response.producer_epoch).await?;
+            self.register(
+                Some(transactional_id),
+                response.producer_id.0,
+                response.producer_epoch,
+            )
+            .await?;
         }
         if over {
             let decide = &self.session.shared.decide;
@@ -285,21 +325,43 @@ impl Broker {
     }
 
     // A producer id is written down before the application may use it.
-    async fn register(&self, transactional_id: Option<&str>, producer_id: i64, producer_epoch: i16) -> Result<(), BrokerEnd> {
+    async fn register(
+        &self,
+        transactional_id: Option<&str>,
+        producer_id: i64,
+        producer_epoch: i16,
+    ) -> Result<(), BrokerEnd> {
         let producer = MarkerId {
             producer_id,
             producer_epoch,
         };
-        let registered = self.session.shared.register_producer(transactional_id, producer).await;
-        if registered { Ok(()) } else { Err(BrokerEnd::Unregistered) }
+        let registered = self
+            .session
+            .shared
+            .register_producer(transactional_id, producer)
+            .await;
+        if registered {
+            Ok(())
+        } else {
+            Err(BrokerEnd::Unregistered)
+        }
     }
 
     async fn register_group(&self, group: &GroupId) -> Result<(), BrokerEnd> {
         let registered = self.session.shared.register_group(group).await;
-        if registered { Ok(()) } else { Err(BrokerEnd::Unregistered) }
+        if registered {
+            Ok(())
+        } else {
+            Err(BrokerEnd::Unregistered)
+        }
     }
 
-    fn fetch(&self, frame: &Frame, version: i16, expected: Option<&Expected>) -> Result<Segments, BrokerEnd> {
+    fn fetch(
+        &self,
+        frame: &Frame,
+        version: i16,
+        expected: Option<&Expected>,
+    ) -> Result<Segments, BrokerEnd> {
         let shared = &self.session.shared;
         let read = FetchAnswer::read(frame, version).map_err(FrameError::from)?;
         let context = Context {
@@ -309,7 +371,8 @@ impl Broker {
             metrics: &shared.metrics,
         };
         let mut session = self.session.fetches.lock();
-        let mut answer = answer(&context, &mut session, frame, &read, expected).map_err(FrameError::from)?;
+        let mut answer =
+            answer(&context, &mut session, frame, &read, expected).map_err(FrameError::from)?;
         if read.has_endpoints {
             let whole = answer.copy_to_bytes(answer.remaining());
             return Ok(self.rewriter().fetch(whole, version)?.into());
@@ -317,7 +380,12 @@ impl Broker {
         Ok(answer)
     }
 
-    fn produce(&self, frame: Frame, version: i16, mut guard: ProduceGuard) -> Result<Bytes, BrokerEnd> {
+    fn produce(
+        &self,
+        frame: Frame,
+        version: i16,
+        mut guard: ProduceGuard,
+    ) -> Result<Bytes, BrokerEnd> {
         let decide = &self.session.shared.decide;
         let (rewritten, response) = self.rewriter().produce(&frame, version)?;
         if let Some(ticket) = guard.take_ticket() {
@@ -347,7 +415,9 @@ fn produced(sent: &Sent, response: &ProduceResponse) -> ProduceAnswer {
         .flat_map(|topic| &topic.partition_responses);
     let mut answers = answers.filter(|answer| answer.index == sent.partition.partition);
     // A partition that is left out of the answer is in doubt.
-    answers.next().map_or(ProduceAnswer::Doubtful, |answer| landed(sent, answer))
+    answers
+        .next()
+        .map_or(ProduceAnswer::Doubtful, |answer| landed(sent, answer))
 }
 
 fn landed(sent: &Sent, answer: &PartitionProduceResponse) -> ProduceAnswer {

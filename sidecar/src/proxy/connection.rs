@@ -35,7 +35,11 @@ const ASKS_MAX: usize = 16;
 pub async fn serve(shared: Arc<Shared>, conn: ConnId, app: TcpStream, upstream: Upstream) {
     let addresses = shared.brokers.addresses(upstream);
     let Some(broker) = connect(&addresses).await else {
-        tracing::warn!(?upstream, ?addresses, "no broker can be reached, the application's connection is closed");
+        tracing::warn!(
+            ?upstream,
+            ?addresses,
+            "no broker can be reached, the application's connection is closed"
+        );
         return;
     };
     let host = match (app.local_addr(), prepare(&app), prepare(&broker)) {
@@ -56,7 +60,12 @@ pub async fn serve(shared: Arc<Shared>, conn: ConnId, app: TcpStream, upstream: 
         asks: asked,
         fence: shared.fence.subscribe(),
     };
-    let to_app = Broker::new(session, FrameReader::responses(broker_reader), app_writer, owed);
+    let to_app = Broker::new(
+        session,
+        FrameReader::responses(broker_reader),
+        app_writer,
+        owed,
+    );
     carry(conn, to_broker, to_app).await;
     shared.closed(conn);
 }
@@ -94,7 +103,9 @@ async fn connect(addresses: &[String]) -> Option<TcpStream> {
 
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER)
+        .with_interval(KEEPALIVE_EVERY);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 

@@ -23,8 +23,6 @@ pub struct Decide {
     core: Option<Mutex<Core>>,
     /// True while some partition may be held: fetches must be looked at partition by partition.
     holding: AtomicBool,
-    /// True while nothing may be fetched, since it is not known what is masked.
-    suspended: AtomicBool,
     holds: watch::Sender<u64>,
     gate: watch::Sender<u64>,
     wake: Notify,
@@ -74,7 +72,6 @@ impl Decide {
         Self {
             core,
             holding: AtomicBool::new(false),
-            suspended: AtomicBool::new(false),
             holds: watch::Sender::new(0),
             gate: watch::Sender::new(0),
             wake: Notify::new(),
@@ -120,16 +117,6 @@ impl Decide {
         let _woken = tokio::time::timeout(wait, self.wake.notified()).await;
     }
 
-    /// While suspended nothing is fetched and nothing fetched is delivered.
-    pub fn suspend(&self, suspended: bool) {
-        self.suspended.store(suspended, Ordering::Release);
-        self.holds.send_modify(|version| *version += 1);
-    }
-
-    fn is_suspended(&self) -> bool {
-        self.suspended.load(Ordering::Acquire)
-    }
-
     /// How many partitions are held.
     #[must_use]
     pub fn held(&self) -> usize {
@@ -164,7 +151,7 @@ impl Decide {
     /// True while some partition may be held.
     #[must_use]
     pub fn is_holding(&self) -> bool {
-        self.holding.load(Ordering::Acquire) || self.is_suspended()
+        self.holding.load(Ordering::Acquire)
     }
 
     /// Changes whenever holds do.
@@ -190,8 +177,7 @@ impl Decide {
         };
         let mut core = core.lock();
         let now = self.now();
-        let wants =
-            wants.map(|(partition, at)| core.process.may_fetch(now, conn, partition, at));
+        let wants = wants.map(|(partition, at)| core.process.may_fetch(now, conn, partition, at));
         wants.collect()
     }
 
@@ -200,9 +186,6 @@ impl Decide {
         let Some(core) = &self.core else {
             return arrivals.iter().map(|_| None).collect();
         };
-        if self.is_suspended() {
-            return arrivals.iter().map(|_| Some(vec![Verdict::Stop])).collect();
-        }
         let mut core = core.lock();
         let now = self.now();
         let mut verdicts = Vec::new();
@@ -270,7 +253,11 @@ impl Decide {
     }
 
     /// The connection reads these partitions no more.
-    pub fn forgotten<'a>(&self, conn: ConnId, partitions: impl Iterator<Item = &'a TopicPartition>) {
+    pub fn forgotten<'a>(
+        &self,
+        conn: ConnId,
+        partitions: impl Iterator<Item = &'a TopicPartition>,
+    ) {
         self.with(|process, _| {
             partitions.for_each(|partition| process.handle_forgotten(conn, partition));
         });

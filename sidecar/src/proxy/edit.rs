@@ -39,7 +39,8 @@ impl Edits {
         parts.push_back(frame.slice(at..));
         parts.retain(|part| !part.is_empty());
         let size: usize = parts.iter().map(Bytes::len).sum();
-        let size = u32::try_from(size).expect("an edited frame is hardly larger than the frame was");
+        let size =
+            u32::try_from(size).expect("an edited frame is hardly larger than the frame was");
         parts.push_front(Bytes::copy_from_slice(&size.to_be_bytes()));
         Segments(parts)
     }
@@ -75,7 +76,10 @@ impl Buf for Segments {
 
     fn advance(&mut self, mut count: usize) {
         while count > 0 {
-            let part = self.0.front_mut().expect("nobody advances beyond what remains");
+            let part = self
+                .0
+                .front_mut()
+                .expect("nobody advances beyond what remains");
             let step = count.min(part.len());
             part.advance(step);
             count -= step;

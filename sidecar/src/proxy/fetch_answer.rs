@@ -84,7 +84,10 @@ fn scan<'a>(
     read: &'a FetchAnswer,
     shown: bool,
 ) -> Vec<Scanned<'a>> {
-    let filled = read.partitions.iter().filter(|fetched| !fetched.records.is_empty());
+    let filled = read
+        .partitions
+        .iter()
+        .filter(|fetched| !fetched.records.is_empty());
     filled
         .map(|fetched| {
             let topic = &read.topics[fetched.topic];
@@ -92,7 +95,11 @@ fn scan<'a>(
             Scanned {
                 fetched,
                 partition: session.partition(topic, fetched.index, context.topics),
-                shown: if shown { found.iter().map(header).collect() } else { Vec::new() },
+                shown: if shown {
+                    found.iter().map(header).collect()
+                } else {
+                    Vec::new()
+                },
                 found,
             }
         })
@@ -108,7 +115,10 @@ fn decide(
     edits: &mut Edits,
 ) {
     // Nothing is known of a topic without a name; the core never heard of it either.
-    let named: Vec<_> = scanned.iter().filter(|part| part.partition.is_some()).collect();
+    let named: Vec<_> = scanned
+        .iter()
+        .filter(|part| part.partition.is_some())
+        .collect();
     let arrivals: Vec<_> = named
         .iter()
         .filter_map(|part| {
@@ -142,7 +152,10 @@ fn changed(
         match verdict {
             Verdict::Pass => kept.extend_from_slice(&records[batch.start..batch.end]),
             Verdict::Mask => {
-                context.metrics.masked_bytes.inc_by((batch.end - batch.start) as u64);
+                context
+                    .metrics
+                    .masked_bytes
+                    .inc_by((batch.end - batch.start) as u64);
                 kept.extend_from_slice(&mask(batch));
             }
             Verdict::Stop => return kept,
@@ -169,7 +182,9 @@ fn field(records: BytesMut, version: i16) -> Bytes {
 }
 
 fn count(context: &Context<'_>, part: &Scanned<'_>, verdicts: &[Verdict]) {
-    let Some(partition) = &part.partition else { return };
+    let Some(partition) = &part.partition else {
+        return;
+    };
     let passes = |at: usize| match verdicts.get(at) {
         Some(verdict) => *verdict == Verdict::Pass,
         None => verdicts.is_empty(),
@@ -220,7 +235,11 @@ fn empty(held: &Held) -> FetchableTopicResponse {
 
 /// The answer to a Fetch that was not sent because everything it asked for is held.
 pub fn answer_held(version: i16, correlation_id: i32, expected: &Expected) -> Bytes {
-    let topics = if expected.full { expected.held.iter().map(empty).collect() } else { Vec::new() };
+    let topics = if expected.full {
+        expected.held.iter().map(empty).collect()
+    } else {
+        Vec::new()
+    };
     let response = FetchResponse::default()
         .with_session_id(expected.session_id)
         .with_responses(topics);
@@ -229,11 +248,19 @@ pub fn answer_held(version: i16, correlation_id: i32, expected: &Expected) -> By
 
 /// The answer to a Fetch whose session is not known.
 pub fn answer_error(version: i16, correlation_id: i32, error: i16) -> Bytes {
-    encode(&FetchResponse::default().with_error_code(error), version, correlation_id)
+    encode(
+        &FetchResponse::default().with_error_code(error),
+        version,
+        correlation_id,
+    )
 }
 
 /// A response of ours as it stands on the wire.
-pub fn encode<R: Encodable + HeaderVersion>(response: &R, version: i16, correlation_id: i32) -> Bytes {
+pub fn encode<R: Encodable + HeaderVersion>(
+    response: &R,
+    version: i16,
+    correlation_id: i32,
+) -> Bytes {
     let mut bytes = BytesMut::from(&[0; 4][..]);
     let header = ResponseHeader::default().with_correlation_id(correlation_id);
     header

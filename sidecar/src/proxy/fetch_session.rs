@@ -18,7 +18,12 @@ use cutline_wire::{
     frame::Frame,
 };
 
-use super::{decide::Decide, edit::{Edits, Segments}, fetch_request::build, topics::Topics};
+use super::{
+    decide::Decide,
+    edit::{Edits, Segments},
+    fetch_request::build,
+    topics::Topics,
+};
 
 /// How long the broker may wait while something of the connection is held: how late a release is noticed.
 pub const HELD_POLL_MS: i32 = 25;
@@ -165,7 +170,12 @@ impl FetchSession {
 
     /// The partition of a response's topic and index, when its topic has a name.
     #[must_use]
-    pub fn partition(&mut self, topic: &TopicKey, index: i32, topics: &Topics) -> Option<TopicPartition> {
+    pub fn partition(
+        &mut self,
+        topic: &TopicKey,
+        index: i32,
+        topics: &Topics,
+    ) -> Option<TopicPartition> {
         if let Some(name) = self.names.get(topic) {
             return Some(TopicPartition::new(name.clone(), index));
         }
@@ -187,7 +197,8 @@ impl FetchSession {
             full: ask.session_epoch <= 0,
             founds: ask.session_epoch == 0,
             session_id: 0,
-            wait: Duration::from_millis(u64::try_from(ask.wait_ms_max).unwrap_or(0)).min(HELD_WAIT_MAX),
+            wait: Duration::from_millis(u64::try_from(ask.wait_ms_max).unwrap_or(0))
+                .min(HELD_WAIT_MAX),
             held: Vec::new(),
         };
         let plan = match ask.session_epoch {
@@ -213,7 +224,10 @@ impl FetchSession {
         self.note_recent(conn, &parts, decide);
         let free = free_of(conn, parts.iter(), decide);
         let (free, held): (Vec<_>, Vec<_>) = parts.iter().zip(free).partition(|(_, free)| *free);
-        expected.held = held.into_iter().map(|(part, _)| self.held_once(part)).collect();
+        expected.held = held
+            .into_iter()
+            .map(|(part, _)| self.held_once(part))
+            .collect();
         if expected.held.is_empty() {
             return Plan::Send(frame.whole().clone().into());
         }
@@ -234,7 +248,10 @@ impl FetchSession {
         expected: &mut Expected,
     ) -> Plan {
         self.leave(conn, decide);
-        let parts = ask.partitions.iter().map(|want| ((want.topic.clone(), want.index), self.part(want)));
+        let parts = ask
+            .partitions
+            .iter()
+            .map(|want| ((want.topic.clone(), want.index), self.part(want)));
         let mut session = Session {
             id: 0,
             app_epoch: 1,
@@ -253,7 +270,11 @@ impl FetchSession {
             // No session is founded: the application will ask for one again.
             return Plan::Wait;
         }
-        let wanted = session.parts.values().filter(|part| !part.held).map(|part| &part.want);
+        let wanted = session
+            .parts
+            .values()
+            .filter(|part| !part.held)
+            .map(|part| &part.want);
         let wait = ask.wait_ms_max.min(HELD_POLL_MS);
         let request = build(frame, ask, wait, (ask.session_id, 0), wanted, &[]);
         session.settle();
@@ -270,7 +291,11 @@ impl FetchSession {
         expected: &mut Expected,
     ) -> Plan {
         let news: Vec<Part> = ask.partitions.iter().map(|want| self.part(want)).collect();
-        let Some(session) = self.session.as_mut().filter(|session| session.id == ask.session_id) else {
+        let Some(session) = self
+            .session
+            .as_mut()
+            .filter(|session| session.id == ask.session_id)
+        else {
             return Plan::Refuse(FETCH_SESSION_ID_NOT_FOUND);
         };
         if session.app_epoch != ask.session_epoch {
@@ -295,14 +320,20 @@ impl FetchSession {
         }
         for part in session.parts.values_mut().filter(|part| part.held) {
             if std::mem::take(&mut part.listed) {
-                session.owed.push((part.want.topic.clone(), part.want.index));
+                session
+                    .owed
+                    .push((part.want.topic.clone(), part.want.index));
             }
         }
         let wait = match expected.held.is_empty() {
             true => ask.wait_ms_max,
             false => ask.wait_ms_max.min(HELD_POLL_MS),
         };
-        let wanted = session.parts.values().filter(|part| part.is_news()).map(|part| &part.want);
+        let wanted = session
+            .parts
+            .values()
+            .filter(|part| part.is_news())
+            .map(|part| &part.want);
         let request = build(frame, ask, wait, (session.id, epoch), wanted, &session.owed);
         session.settle();
         session.broker_epoch = next_epoch(epoch);
@@ -321,7 +352,9 @@ impl FetchSession {
             self.session = None;
             return;
         }
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            return;
+        };
         session.id = answer.session_id;
         for fetched in &answer.partitions {
             let key = (answer.topics[fetched.topic].clone(), fetched.index);
@@ -334,7 +367,10 @@ impl FetchSession {
     // The application's list is given up.
     fn leave(&mut self, conn: ConnId, decide: &Decide) {
         if let Some(session) = self.session.take() {
-            let partitions = session.parts.values().filter_map(|part| part.partition.as_ref());
+            let partitions = session
+                .parts
+                .values()
+                .filter_map(|part| part.partition.as_ref());
             decide.forgotten(conn, partitions);
         }
     }
@@ -352,7 +388,10 @@ impl FetchSession {
     }
 
     fn held_once(&self, part: &Part) -> Held {
-        let recent = part.partition.as_ref().and_then(|partition| self.recent.get(partition));
+        let recent = part
+            .partition
+            .as_ref()
+            .and_then(|partition| self.recent.get(partition));
         Held {
             key: (part.want.topic.clone(), part.want.index),
             marks: recent.and_then(|(_, marks)| *marks).unwrap_or(part.marks),
@@ -369,7 +408,10 @@ impl FetchSession {
                 }
             }
         }
-        if self.swept.is_some_and(|swept| now.duration_since(swept) < STALE_AFTER) {
+        if self
+            .swept
+            .is_some_and(|swept| now.duration_since(swept) < STALE_AFTER)
+        {
             return;
         }
         self.swept = Some(now);
@@ -385,9 +427,15 @@ impl FetchSession {
     }
 
     fn note_marks_once(&mut self, answer: &FetchAnswer, fetched: &FetchedPartition) {
-        let Some(name) = self.names.get(&answer.topics[fetched.topic]) else { return };
+        let Some(name) = self.names.get(&answer.topics[fetched.topic]) else {
+            return;
+        };
         let partition = TopicPartition::new(name.clone(), fetched.index);
-        if let Some((_, marks)) = self.recent.get_mut(&partition).filter(|_| fetched.error == 0) {
+        if let Some((_, marks)) = self
+            .recent
+            .get_mut(&partition)
+            .filter(|_| fetched.error == 0)
+        {
             *marks = Some(Marks::of(fetched));
         }
     }
@@ -398,7 +446,9 @@ impl Session {
     fn forget(&mut self, forgotten: &[Key]) -> Vec<TopicPartition> {
         let mut gone = Vec::new();
         for key in forgotten {
-            let Some(part) = self.parts.remove(key) else { continue };
+            let Some(part) = self.parts.remove(key) else {
+                continue;
+            };
             if part.listed {
                 self.owed.push(key.clone());
             }
@@ -459,10 +509,14 @@ fn free_of<'a>(
     parts: impl Iterator<Item = &'a Part> + Clone,
     decide: &Decide,
 ) -> Vec<bool> {
-    let named = parts.clone().filter_map(|part| Some((part.partition.as_ref()?, Offset(part.want.offset))));
+    let named = parts
+        .clone()
+        .filter_map(|part| Some((part.partition.as_ref()?, Offset(part.want.offset))));
     let mut answers = decide.may_fetch(conn, named).into_iter();
     // Of a partition without a name nothing is known here; the broker will say so.
-    parts.map(|part| part.partition.is_none() || answers.next().unwrap_or(true)).collect()
+    parts
+        .map(|part| part.partition.is_none() || answers.next().unwrap_or(true))
+        .collect()
 }
 
 fn with_epoch(frame: &Frame, ask: &FetchAsk, epoch: i32) -> Segments {

@@ -98,7 +98,9 @@ impl Groups {
     ) -> Result<(), ResponseError> {
         let (_, response) = decode::<LeaveGroupResponse>(frame, version)?;
         if response.error_code == 0 {
-            members.iter().for_each(|member| self.absent(decide, group, member));
+            members
+                .iter()
+                .for_each(|member| self.absent(decide, group, member));
             decide.rebalance(group);
         }
         Ok(())

@@ -14,9 +14,7 @@ use kafka_protocol::messages::ApiKey;
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{
-        counter::Counter, family::Family, gauge::Gauge, histogram::Histogram,
-    },
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
@@ -24,7 +22,9 @@ use prometheus_client::{
 pub const TOPIC_LABELS_MAX: usize = 200;
 
 // From a metadata answer to a long poll.
-const REQUEST_SECONDS: [f64; 10] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+const REQUEST_SECONDS: [f64; 10] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0,
+];
 
 /// Which way bytes go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,7 +106,8 @@ impl Metrics {
 
     /// A request was answered.
     pub fn answered(&self, api_key: i16, took: Duration) {
-        let api = ApiKey::try_from(api_key).map_or_else(|_| "other".to_owned(), |key| format!("{key:?}"));
+        let api =
+            ApiKey::try_from(api_key).map_or_else(|_| "other".to_owned(), |key| format!("{key:?}"));
         let histogram = self.request_seconds.get_or_create(&ApiLabel { api });
         histogram.observe(took.as_secs_f64());
     }
@@ -119,6 +120,8 @@ impl Metrics {
                 || topics.len() < TOPIC_LABELS_MAX && topics.insert(topic.clone())
         };
         let topic = if known { topic.as_str() } else { "other" }.to_owned();
-        self.records.get_or_create(&TopicLabel { topic }).inc_by(records);
+        self.records
+            .get_or_create(&TopicLabel { topic })
+            .inc_by(records);
     }
 }

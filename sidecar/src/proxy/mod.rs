@@ -62,7 +62,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// response that waits for it is then not passed on.
 pub trait Register: Send + Sync {
     /// The application is about to be given this producer id.
-    fn producer<'a>(&'a self, transactional_id: Option<&'a str>, producer: MarkerId) -> BoxFuture<'a, bool>;
+    fn producer<'a>(
+        &'a self,
+        transactional_id: Option<&'a str>,
+        producer: MarkerId,
+    ) -> BoxFuture<'a, bool>;
 
     /// The application is about to be a member of this group.
     fn group<'a>(&'a self, group: &'a GroupId) -> BoxFuture<'a, bool>;
@@ -125,7 +129,9 @@ impl Shared {
 
     /// Asks the cluster for topics that no metadata response has named here.
     pub async fn name_topics(&self, ids: &[[u8; 16]]) {
-        let client = self.client.get_or_try_init(|| Client::connect(&self.kafka, ClientOptions::default()));
+        let client = self
+            .client
+            .get_or_try_init(|| Client::connect(&self.kafka, ClientOptions::default()));
         let client = match client.await {
             Ok(client) => client,
             Err(error) => {
@@ -143,7 +149,11 @@ impl Shared {
     }
 
     /// Has a producer id written down; false when that did not work in time.
-    pub async fn register_producer(&self, transactional_id: Option<&str>, producer: MarkerId) -> bool {
+    pub async fn register_producer(
+        &self,
+        transactional_id: Option<&str>,
+        producer: MarkerId,
+    ) -> bool {
         match &self.register {
             Some(register) => in_time(register.producer(transactional_id, producer)).await,
             None => true,
@@ -160,7 +170,9 @@ impl Shared {
 }
 
 async fn in_time(registered: BoxFuture<'_, bool>) -> bool {
-    tokio::time::timeout(REGISTER_LIMIT, registered).await.unwrap_or(false)
+    tokio::time::timeout(REGISTER_LIMIT, registered)
+        .await
+        .unwrap_or(false)
 }
 
 /// A running proxy. Dropped, it stops listening and closes every connection.
@@ -272,13 +284,23 @@ async fn listen_all(
 ) {
     let mut tasks = JoinSet::new();
     let ids = Arc::new(AtomicU64::new(0));
-    tasks.spawn(accept(shared.clone(), ids.clone(), first, Upstream::Bootstrap));
+    tasks.spawn(accept(
+        shared.clone(),
+        ids.clone(),
+        first,
+        Upstream::Bootstrap,
+    ));
     while let Some((upstream, listener)) = listeners.recv().await {
         tasks.spawn(accept(shared.clone(), ids.clone(), listener, upstream));
     }
 }
 
-async fn accept(shared: Arc<Shared>, ids: Arc<AtomicU64>, listener: TcpListener, upstream: Upstream) {
+async fn accept(
+    shared: Arc<Shared>,
+    ids: Arc<AtomicU64>,
+    listener: TcpListener,
+    upstream: Upstream,
+) {
     let mut serving = JoinSet::new();
     loop {
         while serving.try_join_next().is_some() {}
@@ -303,7 +325,9 @@ async fn accept(shared: Arc<Shared>, ids: Arc<AtomicU64>, listener: TcpListener,
 // Opens the brokers' local ports before anybody asks, so that applications that knew them find them after a restart. A
 // cluster that wants authentication says nothing to us; its brokers are met when the application asks.
 async fn meet_brokers(shared: Arc<Shared>) {
-    let client = shared.client.get_or_try_init(|| Client::connect(&shared.kafka, ClientOptions::default()));
+    let client = shared
+        .client
+        .get_or_try_init(|| Client::connect(&shared.kafka, ClientOptions::default()));
     let metadata = match client.await {
         Ok(client) => client.metadata(),
         Err(error) => {
@@ -312,7 +336,10 @@ async fn meet_brokers(shared: Arc<Shared>) {
         }
     };
     for (node, broker) in &metadata.brokers {
-        if let Err(error) = shared.brokers.local(*node, &broker.host, i32::from(broker.port)) {
+        if let Err(error) = shared
+            .brokers
+            .local(*node, &broker.host, i32::from(broker.port))
+        {
             tracing::warn!(node, %error, "broker has no local port");
         }
     }

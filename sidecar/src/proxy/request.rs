@@ -122,7 +122,9 @@ pub fn meaning(frame: &Frame, head: &RequestHead, all: bool) -> Result<Meaning, 
 fn tracked(key: ApiKey, version: i16, reader: &mut Reader<'_>) -> Result<Meaning, Malformed> {
     match key {
         ApiKey::InitProducerId => Ok(Meaning::InitProducerId {
-            transactional_id: reader.string_or_null("transactional id")?.map(str::to_owned),
+            transactional_id: reader
+                .string_or_null("transactional id")?
+                .map(str::to_owned),
         }),
         ApiKey::EndTxn => Ok(Meaning::EndTxn {
             transactional_id: reader.string("transactional id")?.to_owned(),

@@ -96,7 +96,12 @@ impl Rewriter<'_> {
         Ok((Some(encode(&response, version, id)), response))
     }
 
-    fn point_here(&self, node: i32, host: &mut StrBytes, port: &mut i32) -> Result<(), ResponseError> {
+    fn point_here(
+        &self,
+        node: i32,
+        host: &mut StrBytes,
+        port: &mut i32,
+    ) -> Result<(), ResponseError> {
         // No broker: nobody is the coordinator at the moment.
         if node < 0 || *port <= 0 || host.is_empty() {
             return Ok(());
@@ -132,7 +137,10 @@ pub fn api_versions_refused(correlation_id: i32) -> Bytes {
 }
 
 /// Reads a broker's response: correlation id and body.
-pub fn decode<R: Decodable + HeaderVersion>(frame: &Frame, version: i16) -> Result<(i32, R), ResponseError> {
+pub fn decode<R: Decodable + HeaderVersion>(
+    frame: &Frame,
+    version: i16,
+) -> Result<(i32, R), ResponseError> {
     decode_payload(frame.payload(), version)
 }
 
@@ -146,4 +154,3 @@ fn decode_payload<R: Decodable + HeaderVersion>(
         .map_err(|error| ResponseError::Decode(error.to_string()))?;
     Ok((header.correlation_id, body))
 }
-

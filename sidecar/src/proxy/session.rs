@@ -16,7 +16,11 @@ use cutline_protocol::{ConnId, Ticket};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::{Shared, fetch_session::{Expected, FetchSession}, request::{Meaning, Sent}};
+use super::{
+    Shared,
+    fetch_session::{Expected, FetchSession},
+    request::{Meaning, Sent},
+};
 
 /// Requests of one connection that may be unanswered; more wait in the socket.
 pub const IN_FLIGHT_MAX: usize = 1_000;

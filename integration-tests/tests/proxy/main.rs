@@ -1,0 +1,7 @@
+//! What passes a sidecar's proxy unchanged, what it holds and masks when the core says so, and the markers it works with.
+
+mod bad_bytes;
+mod hold;
+mod marker;
+mod side;
+mod transparent;
