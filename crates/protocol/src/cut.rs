@@ -185,6 +185,20 @@ impl Cut {
         of_services.filter_map(move |(_, part)| part.markers.get(partition).copied())
     }
 
+    /// True when a sidecar of `services` marked `partition` at its cut, and not only late.
+    #[must_use]
+    pub fn is_marked_on_time(
+        &self,
+        partition: &TopicPartition,
+        services: &BTreeSet<ServiceName>,
+    ) -> bool {
+        self.sidecars.iter().any(|(id, part)| {
+            services.contains(&id.service)
+                && part.markers.contains_key(partition)
+                && !part.late.contains(partition)
+        })
+    }
+
     /// The first process marker on `partition`, whoever's it is.
     #[must_use]
     pub fn first_marker(&self, partition: &TopicPartition) -> Option<Offset> {

@@ -85,9 +85,10 @@ pub struct Written {
     pub by_restored: bool,
 }
 
-/// Where masking starts on `partition` when the writers in `restored` go back to `cut`: the lowest of their bounds. Each
-/// service's is its first process marker, or the listed end where it never marked; zero on a partition that did not
-/// exist then.
+/// Where masking starts on `partition` when the writers in `restored` go back to `cut`: at their first process marker or
+/// the listed end, whichever comes first. Whoever has no marker there, or only a late one, appended nothing inside its cut
+/// since the epoch began, and what it appended outside lies past the listed end. A partition that was not listed did not
+/// exist, or nobody of the cut wrote it, unless they marked it on time.
 #[must_use]
 pub fn mask_start(
     cut: &Cut,
@@ -95,31 +96,21 @@ pub fn mask_start(
     restored: &BTreeSet<ServiceName>,
     rules: &Rules,
 ) -> Offset {
-    let end = cut.end_of(partition).unwrap_or(Offset(0));
-    let barrier = cut
-        .barriers
-        .get(partition)
-        .filter(|_| !rules.barrier_is_no_bound);
-    let bound = |service: &ServiceName| {
-        let own = BTreeSet::from([service.clone()]);
-        let marks = cut.markers_on(partition, &own);
-        let from = if rules.mask_from_first_marker {
-            marks.min()
-        } else {
-            marks.max()
-        };
-        from.into_iter()
-            .chain(barrier.copied())
-            .min()
-            .unwrap_or(end)
-    };
-    let bounds = restored.iter().map(bound);
-    let start = if rules.mask_from_first_marker {
-        bounds.min()
+    let end = cut.end_of(partition);
+    let on_time = cut.is_marked_on_time(partition, restored);
+    if end.is_none() && !on_time {
+        return Offset(0);
+    }
+    let marks = cut.markers_on(partition, restored);
+    let mark = if rules.mask_from_first_marker {
+        marks.min()
     } else {
-        bounds.max()
+        marks.max()
     };
-    start.unwrap_or(end)
+    let barrier = cut.barriers.get(partition).copied();
+    let barrier = barrier.filter(|_| !rules.barrier_is_no_bound);
+    let bounds = mark.into_iter().chain(end).chain(barrier);
+    bounds.min().unwrap_or(Offset(0))
 }
 
 /// What stays although it lies above the first process marker: each restored writer's own ranges up to its own marker.

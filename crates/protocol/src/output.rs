@@ -203,6 +203,15 @@ impl Outputs {
         self.knocked
     }
 
+    /// True when this run of the application has produced to `topic`.
+    #[must_use]
+    pub fn wrote(&self, topic: &TopicName) -> bool {
+        self.acknowledged
+            .keys()
+            .chain(&self.unacked_partitions)
+            .any(|partition| partition.topic == *topic)
+    }
+
     /// True when no Produce is unanswered or in doubt, none waits for its topic to be registered, and no transaction is
     /// open.
     #[must_use]

@@ -27,7 +27,14 @@ impl Coordinator {
             .iter()
             .flatten()
             .map(|((_, _, partition), _)| partition.topic.clone());
-        let topics: BTreeSet<TopicName> = read.chain(written).chain(idle).collect();
+        // Topics first produced to since *prepare*: whoever did has told by now where its markers are.
+        let reports = self
+            .members
+            .values()
+            .filter_map(|member| member.report.as_ref());
+        let marked = reports.flat_map(|report| &report.markers);
+        let marked = marked.map(|marker| marker.partition.topic.clone());
+        let topics: BTreeSet<TopicName> = read.chain(written).chain(idle).chain(marked).collect();
         self.queue.push_back(CoordinatorOutput::ListEnds(topics));
     }
 

@@ -230,8 +230,7 @@ impl Process {
         };
         let _ = now;
         if attempt.hook_paused && !attempt.resume_sent {
-            self.queue
-                .push_back(ProcessOutput::ResumeHook(attempt.epoch));
+            self.call_hook(ProcessOutput::ResumeHook(attempt.epoch));
         }
         if attempt.phase >= Phase::Recording {
             self.queue.push_back(ProcessOutput::Discard(attempt.epoch));
@@ -363,8 +362,7 @@ impl Process {
         }
         let attempt = self.attempt.take().expect("looked at above");
         if attempt.hook_paused && !attempt.resume_sent {
-            self.queue
-                .push_back(ProcessOutput::ResumeHook(attempt.epoch));
+            self.call_hook(ProcessOutput::ResumeHook(attempt.epoch));
         }
         if *closing != Closing::Committed && attempt.phase >= Phase::Recording {
             self.queue.push_back(ProcessOutput::Discard(attempt.epoch));

@@ -235,6 +235,9 @@ pub struct Process {
     reads: u64,
     /// `Outputs::admitted` when the shell was asked to prove what acks=0 sent.
     proving: Option<u64>,
+    /// Calls of the hook that wait for the one under way.
+    hook_calls: VecDeque<ProcessOutput>,
+    hook_busy: bool,
     rules: Rules,
     queue: VecDeque<ProcessOutput>,
 }
@@ -260,6 +263,8 @@ impl Process {
             last_epoch: None,
             reads: 0,
             proving: None,
+            hook_calls: VecDeque::new(),
+            hook_busy: false,
             rules: Rules::default(),
             queue: VecDeque::new(),
         }

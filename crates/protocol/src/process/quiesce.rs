@@ -99,8 +99,8 @@ impl Process {
         match self.config.capture {
             Capture::Hook => {
                 attempt.hook_paused = true;
-                self.queue
-                    .push_back(ProcessOutput::PauseHook(attempt.epoch));
+                let epoch = attempt.epoch;
+                self.call_hook(ProcessOutput::PauseHook(epoch));
             }
             Capture::Commit => self.read_committed(now),
         }
@@ -182,6 +182,8 @@ impl Process {
     fn looked_at_commits(&mut self, now: Moment) {
         let Some(attempt) = &self.attempt else { return };
         match attempt.phase {
+            // A commit that passes before the hook has answered says nothing.
+            Phase::Draining if attempt.hook_paused && attempt.hook_positions.is_none() => {}
             Phase::Draining if attempt.hook_paused => self.step_hook(now),
             Phase::Draining => self.step_drain(now),
             Phase::Gated => self.look_again(now),
@@ -394,6 +396,7 @@ impl Process {
         epoch: Epoch,
         answer: Result<BTreeMap<TopicPartition, Offset>, String>,
     ) {
+        self.hook_answered();
         let admitted = self.outputs.admitted();
         let Some(attempt) = self.attempt_of(epoch) else {
             return;

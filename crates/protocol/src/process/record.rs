@@ -19,6 +19,14 @@ impl Process {
         attempt.quiet_at = Some(now);
         attempt.timings.quiesce_ms = now.millis_since(attempt.last_hold.unwrap_or(now));
         let (epoch, role, purpose) = (attempt.epoch, attempt.role, attempt.purpose);
+        // Without markers the listed ends are the only bound, and only topics known at *arm* are listed.
+        let unlisted = self.outputs.known_topics().iter().find(|topic| {
+            attempt.mode == Mode::Synchronous && !attempt.outputs.iter().any(|p| p.topic == **topic)
+        });
+        if let Some(topic) = unlisted.filter(|topic| self.outputs.wrote(topic)) {
+            let reason = format!("{topic} was first produced to during the epoch");
+            return self.decline(now, reason);
+        }
         if purpose == Purpose::Stop {
             self.release(now);
         } else if role == Role::Solo {
@@ -196,7 +204,7 @@ impl Process {
             self.open_all();
         }
         if resume {
-            self.queue.push_back(ProcessOutput::ResumeHook(epoch));
+            self.call_hook(ProcessOutput::ResumeHook(epoch));
         }
         if incomplete {
             self.decline(now, "where its output landed is not fully known".to_owned());
@@ -209,8 +217,35 @@ impl Process {
         self.try_report();
     }
 
+    /// One call of the hook at a time: a `resume` that is still on its way must not undo the next `pause`.
+    pub(super) fn call_hook(&mut self, call: ProcessOutput) {
+        self.hook_calls.push_back(call);
+        if !self.hook_busy {
+            self.next_hook_call();
+        }
+    }
+
+    /// The call under way was answered; every call is, if only by the shell's own timeout.
+    pub(super) fn hook_answered(&mut self) {
+        self.hook_busy = false;
+        self.next_hook_call();
+    }
+
+    fn next_hook_call(&mut self) {
+        while let Some(call) = self.hook_calls.pop_front() {
+            let over = |epoch: &Epoch| self.epoch() != Some(*epoch);
+            if matches!(&call, ProcessOutput::PauseHook(epoch) if over(epoch)) {
+                continue;
+            }
+            self.hook_busy = true;
+            self.queue.push_back(call);
+            return;
+        }
+    }
+
     /// The hook's answer to `resume`: whether its lease had held until now.
     pub fn handle_resumed(&mut self, now: Moment, epoch: Epoch, answer: Result<bool, String>) {
+        self.hook_answered();
         let Some(attempt) = self.attempt_of(epoch) else {
             return;
         };
