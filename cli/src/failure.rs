@@ -31,9 +31,9 @@ pub enum Failure {
         cure: Option<String>,
     },
     /// `--timeout` passed.
-    #[error("gave up after {}: {what}", quantity::duration(*.after))]
+    #[error("cannot {what} within {}", quantity::duration(*.after))]
     TimedOut {
-        /// What was not there in time.
+        /// What was asked, to follow "cannot".
         what: String,
         /// How long it was given.
         after: Duration,

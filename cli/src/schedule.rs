@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use cutline_client::{ScheduleRequest, ScheduleView};
 use cutline_model::Mode;
 
@@ -24,7 +24,7 @@ pub enum Verb {
 
 /// The schedule to be.
 #[derive(Debug, Args)]
-#[group(id = "when", required = true, multiple = false, args = ["interval", "off"])]
+#[command(group(ArgGroup::new("when").required(true).args(["interval", "off"])))]
 pub struct Replacement {
     /// From one checkpoint's trigger to the next, such as 30s
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]

@@ -130,7 +130,7 @@ impl Session {
         };
         let done = tokio::time::timeout_at(deadline, work).await;
         done.map_err(|_| Failure::TimedOut {
-            what: format!("could not {what} in time"),
+            what: what.to_owned(),
             after,
             cure: format!(
                 "{} may be busy, and what was asked may go on; look again, or raise --timeout ({})",

@@ -69,8 +69,9 @@ impl Table {
             table.set_content_arrangement(ContentArrangement::Dynamic);
             table.set_width(width);
         }
-        for (column, kind) in table.column_iter_mut().zip(&self.columns) {
-            column.set_padding((0, GAP));
+        let last = self.columns.len().saturating_sub(1);
+        for (index, (column, kind)) in table.column_iter_mut().zip(&self.columns).enumerate() {
+            column.set_padding((0, if index == last { 0 } else { GAP }));
             match kind {
                 Column::Number(_) => {
                     column.set_cell_alignment(CellAlignment::Right);

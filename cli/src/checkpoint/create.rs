@@ -77,7 +77,7 @@ async fn wait(session: &Session, first: Epoch) -> Result<(), Failure> {
     let tried = if view.epoch == first {
         String::new()
     } else {
-        format!(", the last attempt of the one begun as {first}")
+        format!(", the last attempt of the one begun as {first},")
     };
     let (epoch, status) = (view.epoch, view.status);
     Err(Failure::not_done(format!(
@@ -93,7 +93,7 @@ async fn last_attempt(
 ) -> Result<CheckpointDetail, Failure> {
     let mut epoch = first;
     loop {
-        let what = format!("wait for checkpoint {epoch}");
+        let what = format!("see the end of checkpoint {epoch}");
         let goes_on = format!(
             "it may go on: `cutline checkpoint describe {epoch}` shows it, `cutline checkpoint abort {epoch}` ends it"
         );
@@ -101,7 +101,6 @@ async fn last_attempt(
         let asked = session.ask_patiently(&what, progress, ask).await;
         let detail = asked.map_err(|failure| failure.with_cure(goes_on.as_str()))?;
         let view = &detail.checkpoint;
-        progress.stands(&standing(view));
         match (view.status, view.retried_as) {
             // Epochs only grow: what does not follow is no next attempt.
             (CheckpointStatus::Failed, Some(next)) if next > epoch => {
@@ -112,6 +111,7 @@ async fn last_attempt(
                 epoch = next;
             }
             (CheckpointStatus::Triggered | CheckpointStatus::InProgress, _) => {
+                progress.stands(&standing(view));
                 let paused = session.pause_between_polls(&what).await;
                 paused.map_err(|failure| failure.with_cure(goes_on))?;
             }

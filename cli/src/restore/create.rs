@@ -101,7 +101,7 @@ async fn ended(
     progress: &mut Progress,
 ) -> Result<RestoreView, Failure> {
     let id = view.id.clone();
-    let what = format!("wait for restore {id}");
+    let what = format!("see the end of restore {id}");
     let goes_on = format!(
         "it may go on: `cutline restore describe {id}` shows it, `cutline restore abort {id}` ends it while nothing is put back"
     );

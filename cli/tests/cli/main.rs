@@ -1,0 +1,6 @@
+//! The command line as its users meet it: the program itself, run against an admin API that answers what it is told to.
+
+mod checkpoints;
+mod cluster;
+mod restores;
+mod support;
