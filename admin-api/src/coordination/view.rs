@@ -78,6 +78,7 @@ fn obstacle(app: &App, state: &ControlState, purpose: Purpose) -> Option<String>
             fence.restore
         ));
     }
+    app.evictions.settle_registered(state);
     if let Some((sidecar, left)) = app.evictions.unsettled() {
         return Some(format!(
             "the sidecar {sidecar} was evicted and may go on for another {} ms: try again after that",
@@ -92,7 +93,7 @@ fn obstacle(app: &App, state: &ControlState, purpose: Purpose) -> Option<String>
     Some(format!(
         "registered and not connected to this admin API: {}; start it again, or wait until it is evicted after {} ms",
         names.join(", "),
-        app.config.control_stale_timeout.as_millis()
+        app.config.sidecar_lost_timeout.as_millis()
     ))
 }
 
@@ -123,6 +124,7 @@ fn view_of(state: &ControlState) -> ViewSnapshot {
         sidecars: sidecars.collect(),
         idle: idle.collect(),
         outputs: state.outputs.clone(),
+        groups: state.groups.clone(),
     }
 }
 

@@ -62,13 +62,9 @@ impl Coordinator {
         let here = self
             .prepared_sidecars()
             .flat_map(|(_, prepared)| prepared.groups.iter().map(|g| g.group.clone()));
-        let idle = self
-            .view
-            .idle
-            .values()
-            .flat_map(|idle| idle.groups.iter().cloned());
+        let known = self.known_groups().map(|(_, group)| group);
         (
-            here.chain(idle).collect(),
+            here.chain(known).collect(),
             self.outputs.values().flatten().cloned().collect(),
         )
     }
@@ -284,13 +280,13 @@ impl Coordinator {
             self.queue.push_back(CoordinatorOutput::Send(id, arm));
         }
         if !self.config.rules.arm_barrier || self.members.is_empty() {
-            self.go(epoch);
+            self.read_idle();
         }
     }
 
     pub(super) fn check_armed(&mut self) {
         if self.phase == Phase::Arming && self.members.values().all(|member| member.armed) {
-            self.go(self.config.epoch);
+            self.read_idle();
         }
     }
 
@@ -303,13 +299,37 @@ impl Coordinator {
                 self.wants_barriers.clone(),
             ));
         }
+        self.check_reported();
+    }
+
+    /// Everyone is armed. Positions that nobody will report are read before anybody is told to go: a member that joins
+    /// after this fails the epoch at its sidecar, as long as that has not reported.
+    fn read_idle(&mut self) {
+        if std::mem::replace(&mut self.idle_asked, true) {
+            return;
+        }
         let idle: Vec<(ServiceName, GroupId)> = self.idle_groups();
         if idle.is_empty() {
             self.idle = Some(BTreeMap::new());
+            self.go(self.config.epoch);
         } else {
             self.queue.push_back(CoordinatorOutput::ReadIdle(idle));
         }
-        self.check_reported();
+    }
+
+    /// Groups of the services that take part, and of those at zero instances, as the control topic knows them.
+    fn known_groups(&self) -> impl Iterator<Item = (ServiceName, GroupId)> {
+        let takes_part =
+            |service: &ServiceName| self.members.keys().any(|id| id.service == *service);
+        let live = self.view.groups.iter().filter(move |(s, _)| takes_part(s));
+        let idle = self
+            .view
+            .idle
+            .iter()
+            .map(|(service, idle)| (service, &idle.groups));
+        live.chain(idle).flat_map(|(service, groups)| {
+            groups.iter().map(|group| (service.clone(), group.clone()))
+        })
     }
 
     /// Every group: partitions nobody is assigned may have committed offsets too, which a restore has to put back.
@@ -320,12 +340,7 @@ impl Coordinator {
                 .iter()
                 .map(|group| (id.service.clone(), group.group.clone()))
         });
-        let idle = self.view.idle.iter().flat_map(|(service, idle)| {
-            idle.groups
-                .iter()
-                .map(move |group| (service.clone(), group.clone()))
-        });
-        live.chain(idle)
+        live.chain(self.known_groups())
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect()
@@ -344,7 +359,9 @@ impl Coordinator {
                     !assigned.contains(&(group.clone(), partition.clone()))
                 });
                 self.idle = Some(offsets);
-                self.check_reported();
+                if self.phase == Phase::Arming {
+                    self.go(self.config.epoch);
+                }
             }
             Err(reason) => self.fail(format!("committed offsets could not be read: {reason}")),
         }

@@ -42,6 +42,8 @@ pub struct ViewSnapshot {
     pub idle: BTreeMap<ServiceName, IdleService>,
     /// Topics ever produced to, by service.
     pub outputs: BTreeMap<ServiceName, BTreeSet<TopicName>>,
+    /// Groups ever joined, by service: also those whose members are away just now, because their application starts again.
+    pub groups: BTreeMap<ServiceName, BTreeSet<GroupId>>,
 }
 
 /// A service without instances.
@@ -187,6 +189,7 @@ pub struct Coordinator {
     wants_barriers: Vec<TopicPartition>,
     barriers: Option<BTreeMap<TopicPartition, Offset>>,
     idle: Option<IdleOffsets>,
+    idle_asked: bool,
     ends: BTreeMap<TopicPartition, End>,
     ends_listed: bool,
     releases_sent: bool,
@@ -225,6 +228,7 @@ impl Coordinator {
             wants_barriers: Vec::new(),
             barriers: None,
             idle: None,
+            idle_asked: false,
             ends: BTreeMap::new(),
             ends_listed: false,
             releases_sent: false,

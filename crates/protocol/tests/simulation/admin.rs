@@ -1,9 +1,13 @@
 //! The admin API's shell in the model: it drives a coordinator, carries out what that asks for, and tries epoch after epoch.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use cutline_model::{
-    Epoch, FromSidecar, MarkerId, Mode, Offset, Purpose, SidecarId, ToSidecar, TopicPartition,
+    Epoch, FromSidecar, GroupId, MarkerId, Mode, Offset, Purpose, ServiceName, SidecarId,
+    ToSidecar, TopicName, TopicPartition,
 };
 use cutline_protocol::{
     Coordinator, CoordinatorConfig, CoordinatorOutput, Cut, End, EpochOutcome, GroupAssignment,
@@ -50,11 +54,7 @@ impl World {
     }
 
     /// Starts an epoch over everybody who is connected.
-    pub fn start_epoch(
-        &mut self,
-        purpose: Purpose,
-        stopped: std::collections::BTreeSet<cutline_model::ServiceName>,
-    ) {
+    pub fn start_epoch(&mut self, purpose: Purpose, stopped: BTreeSet<ServiceName>) {
         self.admin.epoch += 1;
         self.admin.purpose = purpose;
         self.admin.timer = None;
@@ -108,7 +108,23 @@ impl World {
                 .collect(),
             idle,
             outputs: self.outputs.clone(),
+            groups: self.known_groups(),
         }
+    }
+
+    /// Groups are in the control topic before their first member may join.
+    fn known_groups(&self) -> BTreeMap<ServiceName, BTreeSet<GroupId>> {
+        let groups = self
+            .broker
+            .groups
+            .iter()
+            .filter(|group| group.generation > 0);
+        let mut known: BTreeMap<ServiceName, BTreeSet<GroupId>> = BTreeMap::new();
+        for group in groups {
+            let service = self.services[group.service].name.clone();
+            known.entry(service).or_default().insert(group.name.clone());
+        }
+        known
     }
 
     /// Carries out what the coordinator asks for.
@@ -289,11 +305,7 @@ impl World {
         }
     }
 
-    fn describe(
-        &self,
-        groups: &std::collections::BTreeSet<cutline_model::GroupId>,
-        topics: &std::collections::BTreeSet<cutline_model::TopicName>,
-    ) -> Topology {
+    fn describe(&self, groups: &BTreeSet<GroupId>, topics: &BTreeSet<TopicName>) -> Topology {
         let mut topology = Topology::default();
         for name in groups {
             let group = self.broker.group(name);
@@ -324,10 +336,7 @@ impl World {
         topology
     }
 
-    fn list_ends(
-        &self,
-        topics: &std::collections::BTreeSet<cutline_model::TopicName>,
-    ) -> BTreeMap<TopicPartition, End> {
+    fn list_ends(&self, topics: &BTreeSet<TopicName>) -> BTreeMap<TopicPartition, End> {
         let asked = self.broker.logs.iter();
         let asked = asked.filter(|log| log.exists && topics.contains(&log.name.topic));
         let end = |high| End {

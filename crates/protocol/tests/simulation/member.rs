@@ -77,8 +77,10 @@ impl World {
             return;
         }
         let (now, name) = (self.moment(), this.name.clone());
-        if self.insts[inst].sidecar.up {
+        let new = this.newcomers.contains(member);
+        if self.insts[inst].sidecar.up && self.insts[inst].running {
             let process = &mut self.insts[inst].sidecar.process;
+            process.handle_member(&name, member, new);
             process.handle_rebalance(now, &name);
         }
         self.give_up(inst, consumer);
@@ -129,7 +131,7 @@ impl World {
         let this = &mut self.broker.groups[group];
         this.stable = true;
         this.assignment.clear();
-        let newcomers = std::mem::take(&mut this.newcomers);
+        this.newcomers.clear();
         for (index, part) in parts.iter().enumerate().filter(|_| !members.is_empty()) {
             let (_, member) = &members[index % members.len()];
             this.assignment.insert(*part, member.clone());
@@ -141,12 +143,11 @@ impl World {
             )
         });
         for ((inst, consumer), member) in members {
-            let new = newcomers.contains(&member);
-            self.take_over(group, inst, consumer, &member, new);
+            self.take_over(group, inst, consumer, &member);
         }
     }
 
-    fn take_over(&mut self, group: usize, inst: usize, consumer: usize, member: &str, new: bool) {
+    fn take_over(&mut self, group: usize, inst: usize, consumer: usize, member: &str) {
         let parts: Vec<usize> = self.broker.assigned_to(group, member).collect();
         let committed = self.broker.groups[group].committed.clone();
         let this = &mut self.insts[inst].consumers[consumer];
@@ -155,12 +156,6 @@ impl World {
             let at = committed.get(&part).copied().unwrap_or(0);
             this.fetch.insert(part, at);
             this.position.insert(part, at);
-        }
-        let name = self.broker.groups[group].name.clone();
-        if self.insts[inst].sidecar.up {
-            let process = &mut self.insts[inst].sidecar.process;
-            process.handle_member(&name, member, new);
-            self.drain(inst);
         }
         self.fetch_soon(inst);
     }
