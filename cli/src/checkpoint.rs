@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{
     failure::Failure,
     page::Page,
-    quantity::{ms, time, whole_bytes, whole_ms},
+    quantity::{ms, utc, whole_bytes, whole_ms},
     session::Session,
     table::{Column, Table},
 };
@@ -121,21 +121,15 @@ fn table(views: &[CheckpointView]) -> Table {
         Column::Number("EPOCH"),
         Column::Word("STATUS"),
         Column::Word("MODE"),
-        Column::Word("STARTED"),
+        Column::Word("STARTED (UTC)"),
         Column::Number("DURATION"),
         Column::Number("PAUSE"),
         Column::Number("STATE"),
-        Column::Number("UPLOADED"),
         Column::Text("NOTE"),
     ]);
     for view in views {
-        let (pause, state, uploaded) = if view.status == CheckpointStatus::Completed {
-            let sizes = (view.state_size, view.bytes_uploaded);
-            (
-                ms(view.pause_ms_max),
-                whole_bytes(sizes.0),
-                whole_bytes(sizes.1),
-            )
+        let (pause, state) = if view.status == CheckpointStatus::Completed {
+            (ms(view.pause_ms_max), whole_bytes(view.state_size))
         } else {
             Default::default()
         };
@@ -143,11 +137,10 @@ fn table(views: &[CheckpointView]) -> Table {
             view.epoch.to_string(),
             view.status.to_string(),
             view.mode.to_string(),
-            time(view.started_at),
+            utc(view.started_at),
             whole_ms(view.duration_ms),
             pause,
             state,
-            uploaded,
             note(view),
         ]);
     }

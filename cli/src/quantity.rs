@@ -92,6 +92,12 @@ pub fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
+/// The same under a title that says UTC.
+#[must_use]
+pub fn utc(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// An offset, where there is one.
 #[must_use]
 pub fn offset(offset: Option<i64>) -> String {
@@ -151,5 +157,6 @@ mod tests {
     fn a_time_is_utc_to_the_second() {
         let at: Timestamp = "2026-03-04T05:06:07.891Z".parse().unwrap();
         assert_eq!(time(at), "2026-03-04 05:06:07Z");
+        assert_eq!(utc(at), "2026-03-04 05:06:07");
     }
 }

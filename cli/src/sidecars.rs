@@ -6,7 +6,6 @@ use cutline_model::{Capture, Scope};
 use crate::{
     failure::Failure,
     page::Page,
-    quantity::time,
     session::Session,
     table::{Column, Table},
 };
@@ -29,29 +28,27 @@ fn table(sidecars: &[SidecarView]) -> Table {
     let mut table = Table::new([
         Column::Word("SIDECAR"),
         Column::Word("STANDS"),
-        Column::Word("SCOPE"),
         Column::Word("CAPTURE"),
         Column::Word("LISTENS"),
-        Column::Word("SINCE"),
         Column::Number("CONNECTIONS"),
         Column::Number("READS"),
-        Column::Number("APPLIED"),
         Column::Text("STATE"),
         Column::Text("WRITES"),
     ]);
     for sidecar in sidecars {
-        let applied = sidecar.applied.map(|offset| offset.to_string());
+        let scope = scope_word(sidecar.scope);
+        let state = match sidecar.providers.as_slice() {
+            [] => String::new(),
+            providers => format!("{}, one for each {scope}", providers.join(" ")),
+        };
         table.row([
             format!("{}/{}", sidecar.service, sidecar.instance),
             sidecar.state.to_string(),
-            scope_word(sidecar.scope).to_owned(),
             sidecar.capture.map_or("", capture_word).to_owned(),
             sidecar.listen.clone().unwrap_or_default(),
-            sidecar.connected_at.map(time).unwrap_or_default(),
             sidecar.app_connections.to_string(),
             sidecar.reads.len().to_string(),
-            applied.unwrap_or_default(),
-            sidecar.providers.join(" "),
+            state,
             sidecar.writes.join(" "),
         ]);
     }

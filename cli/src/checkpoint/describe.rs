@@ -65,9 +65,9 @@ fn processes(processes: &[ProcessView]) -> Table {
         Column::Word("CAPTURE"),
         Column::Word("GUARANTEE"),
         Column::Word("CUT"),
-        Column::Word("PROVIDER"),
         Column::Number("STATE"),
         Column::Number("UPLOADED"),
+        Column::Text("PROVIDER"),
         Column::Text("SIDECARS"),
     ]);
     for process in processes {
@@ -82,12 +82,12 @@ fn processes(processes: &[ProcessView]) -> Table {
                 "aligned"
             }
             .to_owned(),
+            whole_bytes(process.state_size),
+            whole_bytes(process.bytes_uploaded),
             process
                 .provider
                 .clone()
                 .unwrap_or_else(|| "none".to_owned()),
-            whole_bytes(process.state_size),
-            whole_bytes(process.bytes_uploaded),
             process.sidecars.join(" "),
         ]);
     }
@@ -97,7 +97,7 @@ fn processes(processes: &[ProcessView]) -> Table {
 fn pauses(processes: &[ProcessView]) -> Table {
     let mut table = Table::new([
         Column::Word("PROCESS"),
-        Column::Number("START DELAY"),
+        Column::Number("DELAY"),
         Column::Number("ALIGNMENT"),
         Column::Number("QUIESCE"),
         Column::Number("SYNC"),

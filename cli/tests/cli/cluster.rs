@@ -56,9 +56,7 @@ async fn what_is_running_is_shown() {
     );
     let done = admin.cutline("sidecars").await;
     assert!(
-        done.exits(0)
-            .stdout
-            .contains("bank-a/0  connected  instance  commit"),
+        done.exits(0).stdout.contains("bank-a/0  connected  commit"),
         "{done:?}"
     );
     let done = admin.cutline("sidecars").await;
