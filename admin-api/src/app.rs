@@ -6,6 +6,7 @@ use cutline_client::RestoreRequest;
 use cutline_control::ControlTopic;
 use cutline_store::Repository;
 use cutline_wire::client::Client;
+use tokio::sync::watch;
 
 use crate::{
     busy::Busy,
@@ -19,6 +20,7 @@ use crate::{
     leader::Leadership,
     metrics::Metrics,
     registry::Registry,
+    restore::Restores,
 };
 
 /// The parts. Cheap to clone.
@@ -61,8 +63,12 @@ pub struct Parts {
     pub barriers: Barriers,
     /// Checkpoints begun under an Idempotency-Key.
     pub checkpoint_keys: CheckpointKeys,
+    /// Restores that run here.
+    pub restores: Restores,
     /// Restores begun under an Idempotency-Key.
     pub restore_keys: RestoreKeys,
+    /// True when this program ends and streams have to.
+    pub ending: watch::Receiver<bool>,
 }
 
 /// Restore requests that carried a key, and the ids of what they began.

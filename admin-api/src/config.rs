@@ -8,8 +8,11 @@ use std::{collections::BTreeMap, time::Duration};
 use cutline_model::{Limits, Mode};
 use cutline_store::StoreSpec;
 
-/// How long a sidecar may be out of reach, and how long it forwards fetches without the control topic.
-pub const CONTROL_STALE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a registered sidecar may be out of reach before it is evicted: longer than it takes to restart and dial.
+pub const SIDECAR_LOST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a sidecar forwards fetches without the control topic, as sidecars have it by default. An eviction has surely
+/// taken effect after that.
+pub const CONTROL_STALE_TIMEOUT: Duration = Duration::from_secs(30);
 /// From *go* until the manifest stands. Copying state takes most of it.
 pub const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(600);
 /// From the trigger until every sidecar is armed: a few messages and one question to the broker.
@@ -36,7 +39,9 @@ pub struct Config {
     pub kafka_settings: BTreeMap<String, String>,
     /// Where checkpoints are kept.
     pub store: StoreSpec,
-    /// See [`CONTROL_STALE_TIMEOUT`].
+    /// See [`SIDECAR_LOST_TIMEOUT`].
+    pub sidecar_lost_timeout: Duration,
+    /// See [`CONTROL_STALE_TIMEOUT`]; at least what any sidecar has.
     pub control_stale_timeout: Duration,
     /// How checkpoints are taken.
     pub checkpoint: CheckpointConfig,
@@ -59,6 +64,7 @@ impl Config {
                 .collect(),
             kafka_settings: BTreeMap::new(),
             store,
+            sidecar_lost_timeout: SIDECAR_LOST_TIMEOUT,
             control_stale_timeout: CONTROL_STALE_TIMEOUT,
             checkpoint: CheckpointConfig::default(),
             limits: Limits::default(),

@@ -18,3 +18,6 @@ pub mod problem;
 pub mod ready;
 pub mod registry;
 pub mod restore;
+pub mod routes;
+pub mod run;
+pub mod settings;

@@ -42,6 +42,12 @@ impl Evictions {
         last.map(|(id, settled)| (id.clone(), *settled - now))
     }
 
+    /// Those who registered anew do not count: their earlier run made way for them.
+    pub fn settle_registered(&self, state: &ControlState) {
+        let mut evicted = self.0.lock();
+        evicted.retain(|sidecar, _| !state.sidecars.contains_key(sidecar));
+    }
+
     fn note(&self, sidecar: SidecarId, settled: Instant) {
         self.0.lock().insert(sidecar, settled);
     }
@@ -109,20 +115,21 @@ async fn append_gone(app: &App, registered: Registered) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Evicts whoever is out of reach for longer than the stale timeout, for as long as this admin API leads.
+/// Evicts whoever is out of reach for too long, for as long as this admin API leads.
 pub async fn watch(app: App) {
     let mut missing: BTreeMap<(SidecarId, Incarnation), Instant> = BTreeMap::new();
     let mut period = tokio::time::interval(LOOK_PERIOD);
     loop {
         period.tick().await;
         let state = app.control.state().borrow().clone();
+        app.evictions.settle_registered(&state);
         let now = Instant::now();
         let out = out_of_reach(&state, &app.registry.incarnations());
         missing.retain(|run, _| out.contains(run));
         for run in out {
             missing.entry(run).or_insert(now);
         }
-        let timeout = app.config.control_stale_timeout;
+        let timeout = app.config.sidecar_lost_timeout;
         let due: Vec<SidecarId> = missing
             .iter()
             .filter(|(_, since)| now.duration_since(**since) > timeout)
@@ -161,7 +168,8 @@ mod tests {
         evictions.note(sidecar.clone(), now + Duration::from_secs(10));
         let later = now + Duration::from_secs(4);
         let left = Duration::from_secs(6);
-        assert_eq!(evictions.unsettled_at(later), Some((sidecar, left)));
+        let unsettled = evictions.unsettled_at(later);
+        assert_eq!(unsettled, Some((sidecar.clone(), left)));
         assert_eq!(evictions.unsettled_at(later + left), None);
     }
 }

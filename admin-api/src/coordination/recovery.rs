@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cutline_model::{Epoch, Mode};
 use cutline_protocol::ManifestAnswer;
-use cutline_store::{CheckpointStatus, CheckpointSummary, Manifest};
+use cutline_store::{CheckpointStatus, CheckpointSummary, Manifest, Repository, StoreError};
 use jiff::Timestamp;
 
 use super::{claim::installation, driver::decide};
@@ -66,5 +66,43 @@ async fn give_up(app: &App, epoch: Epoch, found: &CheckpointSummary) {
         );
         let data = serde_json::json!({ "epoch": epoch, "reason": reason });
         app.events.publish("checkpoint.failed", data);
+    }
+}
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store itself.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is another installation's.
+    #[error(
+        "CL0216 this store holds checkpoints of {found}, this admin API is of {own}: give each deployment on each cluster a store or prefix of its own"
+    )]
+    Foreign {
+        /// The deployment and cluster of the last epoch in the store.
+        found: String,
+        /// Ours.
+        own: String,
+    },
+}
+
+/// Checks that the last epoch claimed in the store is of the same deployment on the same cluster.
+///
+/// # Errors
+/// [`OpenError::Foreign`] when it is not.
+pub async fn check_installation(repository: &Repository, owner: &str) -> Result<(), OpenError> {
+    let next = repository.next_epoch().await?;
+    let Some(last) = next.0.checked_sub(1).map(Epoch) else {
+        return Ok(());
+    };
+    let found = repository.epoch_owner(last).await?;
+    let found = found.as_ref().and_then(|found| installation(&found.owner));
+    match (found, installation(owner)) {
+        (Some(found), Some(own)) if found != own => Err(OpenError::Foreign {
+            found: found.to_owned(),
+            own: own.to_owned(),
+        }),
+        _ => Ok(()),
     }
 }

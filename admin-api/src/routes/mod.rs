@@ -1,0 +1,204 @@
+//! The REST interface: every route, what it takes and answers, and the description of it.
+//!
+//! A handler reads a request, asks a part, and shapes an answer; it decides nothing. Whatever is wrong is answered as a
+//! problem with a code.
+
+mod body;
+mod checkpoints;
+mod cluster;
+mod docs;
+mod events;
+mod openapi;
+mod probes;
+mod restores;
+mod schedule;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    http::{Method, Uri},
+    routing::{MethodRouter, delete, get, post, put},
+};
+
+use crate::{
+    link,
+    problem::{METHOD_NOT_ALLOWED, NOT_FOUND, Problem},
+    ready::Shell,
+};
+
+/// The largest request body, in bytes: requests are a few fields.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// Every path with its methods. The description lists the same ones, which a test sees to.
+fn table() -> Vec<(&'static str, &'static [&'static str], MethodRouter<Shell>)> {
+    vec![
+        (
+            "/v1/checkpoints",
+            &["get", "post"],
+            get(checkpoints::list).post(checkpoints::create),
+        ),
+        ("/v1/checkpoints/latest", &["get"], get(checkpoints::latest)),
+        (
+            "/v1/checkpoints/{epoch}",
+            &["get", "delete"],
+            get(checkpoints::detail).delete(checkpoints::remove),
+        ),
+        (
+            "/v1/checkpoints/{epoch}/verify",
+            &["post"],
+            post(checkpoints::verify),
+        ),
+        (
+            "/v1/checkpoints/{epoch}/abort",
+            &["post"],
+            post(checkpoints::abort),
+        ),
+        (
+            "/v1/restores",
+            &["get", "post"],
+            get(restores::list).post(restores::create),
+        ),
+        ("/v1/restores/{id}", &["get"], get(restores::detail)),
+        ("/v1/restores/{id}/abort", &["post"], post(restores::abort)),
+        ("/v1/topology", &["get"], get(cluster::topology)),
+        ("/v1/services", &["get"], get(cluster::services)),
+        ("/v1/sidecars", &["get"], get(cluster::sidecars)),
+        ("/v1/sidecars/connect", &["get"], get(link::connect)),
+        (
+            "/v1/sidecars/{service}/{instance}",
+            &["delete"],
+            delete(cluster::evict),
+        ),
+        (
+            "/v1/schedule",
+            &["get", "put"],
+            get(schedule::show).merge(put(schedule::set)),
+        ),
+        ("/v1/events", &["get"], get(events::stream)),
+        ("/openapi.json", &["get"], get(docs::openapi)),
+        ("/docs", &["get"], get(docs::page)),
+        ("/healthz", &["get"], get(probes::healthz)),
+        ("/readyz", &["get"], get(probes::readyz)),
+        ("/metrics", &["get"], get(probes::metrics)),
+    ]
+}
+
+/// The whole interface.
+pub fn router(shell: Shell) -> Router {
+    let mut router = Router::new();
+    for (path, _, methods) in table() {
+        router = router.route(path, methods);
+    }
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(shell)
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    let detail = format!(
+        "there is nothing under {}; GET /docs lists what there is",
+        uri.path()
+    );
+    Problem::new(NOT_FOUND, detail)
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let detail = format!(
+        "{} does not take {method}; GET /docs lists what it takes",
+        uri.path()
+    );
+    Problem::new(METHOD_NOT_ALLOWED, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    async fn serve() -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router(Shell::default())).await });
+        address.to_string()
+    }
+
+    /// One request over a socket of its own; the status, the headers and the body.
+    async fn ask(address: &str, request: &str) -> (u16, String, String) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_lowercase(), body.to_owned())
+    }
+
+    fn get_of(path: &str) -> String {
+        format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    }
+
+    #[test]
+    fn the_description_lists_every_route_and_no_other() {
+        let description: Value = serde_json::from_str(&openapi::json()).unwrap();
+        let listed: BTreeSet<(String, String)> = description["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys();
+                methods.map(move |method| (path.clone(), method.clone()))
+            })
+            .collect();
+        let routed: BTreeSet<(String, String)> = table()
+            .iter()
+            .flat_map(|(path, methods, _)| {
+                methods
+                    .iter()
+                    .map(move |method| ((*path).to_owned(), (*method).to_owned()))
+            })
+            .collect();
+        assert_eq!(listed, routed);
+    }
+
+    #[tokio::test]
+    async fn before_its_parts_are_there_it_lives_and_is_not_ready() {
+        let address = serve().await;
+        assert_eq!(ask(&address, &get_of("/healthz")).await.0, 200);
+        let (status, head, body) = ask(&address, &get_of("/readyz")).await;
+        assert_eq!(status, 503);
+        assert!(head.contains("retry-after: 1"), "{head}");
+        assert!(head.contains("content-type: application/problem+json"), "{head}");
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(problem["code"], "CL0200");
+        assert_eq!(ask(&address, &get_of("/v1/checkpoints")).await.0, 503);
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_and_methods_are_problems_too() {
+        let address = serve().await;
+        let (status, _, body) = ask(&address, &get_of("/v1/checkpoint")).await;
+        assert_eq!((status, body.contains("CL0205")), (404, true));
+        let delete = "DELETE /v1/schedule HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let (status, _, body) = ask(&address, delete).await;
+        assert_eq!((status, body.contains("CL0206")), (405, true));
+    }
+
+    #[tokio::test]
+    async fn people_find_every_route_on_one_page_that_asks_for_nothing_else() {
+        let address = serve().await;
+        let (status, _, page) = ask(&address, &get_of("/docs")).await;
+        assert_eq!(status, 200);
+        for (path, ..) in table() {
+            assert!(page.contains(&format!("<code>{path}</code>")), "{path}");
+        }
+        assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("<script"));
+        assert_eq!(ask(&address, &get_of("/openapi.json")).await.0, 200);
+        assert!(ask(&address, &get_of("/metrics")).await.2.contains("# EOF"));
+    }
+}

@@ -1,0 +1,360 @@
+//! The settings of `cutline-admin` by name, and the configuration they make.
+
+use std::time::Duration;
+
+use cutline_model::Limits;
+use cutline_settings::{Key, Program, Settings, SettingsError, brokers, duration, name};
+use cutline_store::{StoreError, StoreSpec};
+
+use crate::config::{CheckpointConfig, Config, Retention, check_limits};
+
+/// The deployment when none is named.
+const DEPLOYMENT_DEFAULT: &str = "default";
+/// Security settings that the raw client cannot follow yet.
+const SECURITY_PROTOCOL: &str = "security.protocol";
+
+const fn key(name: &'static str, value: &'static str, help: &'static str) -> Key {
+    Key { name, value, help }
+}
+
+/// `cutline-admin`.
+pub const PROGRAM: Program = Program {
+    name: "cutline-admin",
+    version: env!("CARGO_PKG_VERSION"),
+    about: "Coordinates consistent checkpoints and restores of services that talk through Kafka",
+    open_groups: &["kafka"],
+    keys: &[
+        key(
+            "listen",
+            "HOST:PORT",
+            "Where the REST interface is, and where sidecars connect",
+        ),
+        key("kafka", "HOST:PORT,…", "Some brokers of the cluster"),
+        key(
+            "store",
+            "ADDRESS",
+            "Where checkpoints are kept: file:PATH or s3://BUCKET/PREFIX",
+        ),
+        key(
+            "deployment",
+            "NAME",
+            "The installation that all this belongs to [default: default]",
+        ),
+        key(
+            "redis",
+            "URL",
+            "Where what may be lost is kept; not used yet",
+        ),
+        key(
+            "checkpoint.interval",
+            "DURATION",
+            "From one checkpoint to the next [default: only on request]",
+        ),
+        key(
+            "checkpoint.min-pause",
+            "DURATION",
+            "The least time from the end of one to the next trigger [default: 0s]",
+        ),
+        key(
+            "checkpoint.timeout",
+            "DURATION",
+            "How long one may take [default: 10m]",
+        ),
+        key(
+            "checkpoint.prepare-timeout",
+            "DURATION",
+            "How long sidecars may take to get ready [default: 10s]",
+        ),
+        key(
+            "checkpoint.mode",
+            "MODE",
+            "aligned, unaligned or synchronous [default: aligned]",
+        ),
+        key(
+            "checkpoint.alignment-timeout",
+            "DURATION",
+            "When an aligned process goes on as in unaligned [default: 2s]",
+        ),
+        key(
+            "checkpoint.record-timeout",
+            "DURATION",
+            "How long fixing the state may take [default: 2s]",
+        ),
+        key(
+            "checkpoint.mark-timeout",
+            "DURATION",
+            "How long writing markers may take [default: 1500ms]",
+        ),
+        key(
+            "checkpoint.retries",
+            "N",
+            "Attempts after the first [default: 3]",
+        ),
+        key(
+            "checkpoint.tolerable-failures",
+            "N",
+            "Scheduled ones that may fail in a row before it is an alarm [default: 3]",
+        ),
+        key(
+            "checkpoint.channels",
+            "reference|embed",
+            "Whether in-flight records are copied too [default: reference]",
+        ),
+        key(
+            "retention.keep-last",
+            "N",
+            "Checkpoints kept besides savepoints [default: 100]",
+        ),
+        key(
+            "retention.max-age",
+            "DURATION",
+            "How old they may grow [default: any age]",
+        ),
+        key(
+            "max-pause",
+            "DURATION",
+            "When everything opens by itself, whatever happens [default: 10s]",
+        ),
+        key(
+            "drain-timeout",
+            "DURATION",
+            "How long an application may take to finish what it was given [default: 4s]",
+        ),
+        key(
+            "sidecar-lost-timeout",
+            "DURATION",
+            "When a sidecar out of reach is evicted [default: 10s]",
+        ),
+        key(
+            "control-stale-timeout",
+            "DURATION",
+            "How long sidecars forward without the control topic [default: 30s]",
+        ),
+    ],
+};
+
+impl Config {
+    /// The configuration that `settings` make.
+    ///
+    /// # Errors
+    /// When something is missing, means nothing, or does not fit together.
+    pub fn of(settings: &Settings) -> Result<Self, SettingsError> {
+        refuse_what_is_not_there(settings)?;
+        let store = settings.required("store")?;
+        let store: StoreSpec = store
+            .parse()
+            .map_err(|error: StoreError| wrong("store", store, &error.to_string()))?;
+        let listen = settings.required("listen")?.to_owned();
+        settings.required("kafka")?;
+        let deployment = parsed(settings, "deployment", name)?;
+        let mut config = Self::new(
+            &listen,
+            &deployment.unwrap_or_else(|| DEPLOYMENT_DEFAULT.to_owned()),
+            "",
+            store,
+        );
+        config.kafka = parsed(settings, "kafka", brokers)?.unwrap_or_default();
+        config.kafka_settings = settings.group("kafka");
+        config.sidecar_lost_timeout = span(
+            settings,
+            "sidecar-lost-timeout",
+            config.sidecar_lost_timeout,
+        )?;
+        config.control_stale_timeout = span(
+            settings,
+            "control-stale-timeout",
+            config.control_stale_timeout,
+        )?;
+        config.checkpoint = checkpoint(settings)?;
+        config.limits = limits(settings)?;
+        config.retention = retention(settings)?;
+        Ok(config)
+    }
+}
+
+fn checkpoint(settings: &Settings) -> Result<CheckpointConfig, SettingsError> {
+    let default = CheckpointConfig::default();
+    Ok(CheckpointConfig {
+        interval: parsed(settings, "checkpoint.interval", duration)?.filter(|span| !span.is_zero()),
+        min_pause: span(settings, "checkpoint.min-pause", default.min_pause)?,
+        timeout: span(settings, "checkpoint.timeout", default.timeout)?,
+        prepare_timeout: span(
+            settings,
+            "checkpoint.prepare-timeout",
+            default.prepare_timeout,
+        )?,
+        mode: parsed(settings, "checkpoint.mode", str::parse)?.unwrap_or(default.mode),
+        retries: number(settings, "checkpoint.retries", default.retries)?,
+        tolerable_failures: number(
+            settings,
+            "checkpoint.tolerable-failures",
+            default.tolerable_failures,
+        )?,
+    })
+}
+
+fn limits(settings: &Settings) -> Result<Limits, SettingsError> {
+    let default = Limits::default();
+    let millis = |key: &str, default: u64| {
+        let span = span(settings, key, Duration::from_millis(default))?;
+        Ok::<u64, SettingsError>(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    };
+    let limits = Limits {
+        max_pause_ms: millis("max-pause", default.max_pause_ms)?,
+        alignment_ms: millis("checkpoint.alignment-timeout", default.alignment_ms)?,
+        drain_ms: millis("drain-timeout", default.drain_ms)?,
+        record_ms: millis("checkpoint.record-timeout", default.record_ms)?,
+        mark_ms: millis("checkpoint.mark-timeout", default.mark_ms)?,
+    };
+    let value = format!("{}ms", limits.max_pause_ms);
+    check_limits(&limits).map_err(|error| wrong("max-pause", &value, &error.to_string()))?;
+    Ok(limits)
+}
+
+fn retention(settings: &Settings) -> Result<Retention, SettingsError> {
+    let default = Retention::default();
+    let keep_last = number(settings, "retention.keep-last", default.keep_last)?;
+    if keep_last == 0 {
+        return Err(wrong("retention.keep-last", "0", "at least 1 is kept"));
+    }
+    Ok(Retention {
+        keep_last,
+        max_age: parsed(settings, "retention.max-age", duration)?,
+    })
+}
+
+/// What has a name and is not built yet is an error, not silence.
+fn refuse_what_is_not_there(settings: &Settings) -> Result<(), SettingsError> {
+    if let Some(redis) = settings.get("redis") {
+        return Err(wrong(
+            "redis",
+            redis,
+            "not supported yet; coordination is in memory",
+        ));
+    }
+    let channels = settings.get("checkpoint.channels");
+    if let Some(channels) = channels.filter(|channels| *channels != "reference") {
+        let reason = "reference is expected; embed is not supported yet";
+        return Err(wrong("checkpoint.channels", channels, reason));
+    }
+    let protocol = settings.group("kafka").remove(SECURITY_PROTOCOL);
+    match protocol {
+        Some(protocol) if !protocol.eq_ignore_ascii_case("plaintext") => {
+            let reason = "plaintext is expected; others are not supported yet";
+            Err(wrong("kafka.security.protocol", &protocol, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parsed<T, E: ToString>(
+    settings: &Settings,
+    key: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, SettingsError> {
+    settings.parsed(key, parse)
+}
+
+fn span(settings: &Settings, key: &str, default: Duration) -> Result<Duration, SettingsError> {
+    Ok(parsed(settings, key, duration)?.unwrap_or(default))
+}
+
+fn number<N: std::str::FromStr>(
+    settings: &Settings,
+    key: &str,
+    default: N,
+) -> Result<N, SettingsError> {
+    let parse = |text: &str| text.parse().map_err(|_| "a whole number is expected");
+    Ok(parsed(settings, key, parse)?.unwrap_or(default))
+}
+
+fn wrong(key: &str, value: &str, reason: &str) -> SettingsError {
+    SettingsError::Value {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cutline_model::Mode;
+
+    use super::*;
+
+    const NEEDED: [&str; 7] = [
+        "cutline-admin",
+        "--listen",
+        "127.0.0.1:0",
+        "--kafka",
+        "127.0.0.1:9092",
+        "--store",
+        "file:/tmp/x",
+    ];
+
+    fn config(more: &[&str]) -> Result<Config, SettingsError> {
+        let all = [&NEEDED, more].concat();
+        Config::of(&PROGRAM.load_from(all)?)
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.deployment, "default");
+        assert_eq!(config.checkpoint, CheckpointConfig::default());
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
+    fn what_is_said_counts() {
+        let config = config(&[
+            "--checkpoint-interval",
+            "1s",
+            "--checkpoint-mode",
+            "unaligned",
+            "--retention-keep-last",
+            "3",
+        ])
+        .unwrap();
+        assert_eq!(config.checkpoint.interval, Some(Duration::from_secs(1)));
+        assert_eq!(config.checkpoint.mode, Mode::Unaligned);
+        assert_eq!(config.retention.keep_last, 3);
+    }
+
+    #[test]
+    fn limits_that_do_not_fit_into_the_pause_are_refused_at_the_start() {
+        let error = config(&["--max-pause", "2s"]).unwrap_err().to_string();
+        assert!(
+            error.contains("max-pause") && error.contains("drain-timeout"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (flags, part) in [
+            (["--store", "/tmp/x"], "CL0100"),
+            (
+                ["--checkpoint-mode", "fast"],
+                "aligned, unaligned or synchronous",
+            ),
+            (["--checkpoint-channels", "embed"], "not supported yet"),
+            (["--checkpoint-timeout", "10"], "duration with its unit"),
+            (["--kafka", "nowhere"], "HOST:PORT"),
+            (["--deployment", "a b"], "letters"),
+            (["--lisen", "x"], "--listen"),
+        ] {
+            // A flag given twice would be an error of its own.
+            let mut all: Vec<&str> = vec![NEEDED[0]];
+            for pair in NEEDED[1..].chunks(2).filter(|pair| pair[0] != flags[0]) {
+                all.extend(pair);
+            }
+            all.extend(flags);
+            let error = PROGRAM
+                .load_from(all)
+                .and_then(|settings| Config::of(&settings));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(part), "{flags:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! Settings of a program: flags, `CUTLINE_…` variables and a YAML file, in that order of precedence, under one list of keys.
+//!
+//! A program lists its keys once; everything else follows: `checkpoint.interval` is the key in the file (nested or
+//! dotted), `--checkpoint-interval` the flag, `CUTLINE_CHECKPOINT_INTERVAL` the variable. What is not known is an error
+//! that names the nearest known one. What values mean is the program's business; the readers here parse the common
+//! kinds.
+
+mod file;
+mod value;
+
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use thiserror::Error;
+
+pub use value::{address, brokers, duration, name};
+
+/// Names less alike than this are not offered as what was meant.
+const LIKENESS_MIN: f64 = 0.6;
+/// The flag that names the file.
+const CONFIG: &str = "config";
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name in the file: words with `-`, groups with `.`.
+    pub name: &'static str,
+    /// What kind of value, for the help.
+    pub value: &'static str,
+    /// What it is, for the help.
+    pub help: &'static str,
+}
+
+/// A program and its settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Its settings.
+    pub keys: &'static [Key],
+    /// Groups whose keys are somebody else's, such as `kafka`: every key in them is taken as it is.
+    pub open_groups: &'static [&'static str],
+}
+
+/// What was set.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    values: BTreeMap<String, String>,
+}
+
+/// What is wrong with settings.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// Wrong flags, or a request for help or the version: print it and end as it says.
+    #[error("{0}")]
+    Flags(#[from] clap::Error),
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read: {reason}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A key of the file is not known.
+    #[error("unknown key {key:?} in the configuration{}", nearest.as_ref().map(|near| format!(": did you mean {near:?}?")).unwrap_or_default())]
+    UnknownKey {
+        /// As written.
+        key: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+    },
+    /// Something that must be set is not.
+    #[error("{key} is not set: give --{flag}, {variable}, or {key} in the configuration")]
+    Missing {
+        /// The key.
+        key: String,
+        /// Its flag.
+        flag: String,
+        /// Its variable.
+        variable: String,
+    },
+    /// A value means nothing.
+    #[error("{key} is {value:?}: {reason}")]
+    Value {
+        /// The key.
+        key: String,
+        /// As written.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Program {
+    /// Reads this process's flags, variables and file.
+    ///
+    /// # Errors
+    /// When something is not known or cannot be read.
+    pub fn load(&self) -> Result<Settings, SettingsError> {
+        self.load_from(std::env::args_os())
+    }
+
+    /// Reads `arguments` (the program's name first), this process's variables and the file they name.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_from(
+        &self,
+        arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Settings, SettingsError> {
+        let matches = self.command().try_get_matches_from(arguments)?;
+        let mut values = match matches.get_one::<String>(CONFIG) {
+            Some(path) => self.read(&PathBuf::from(path))?,
+            None => BTreeMap::new(),
+        };
+        for key in self.keys {
+            if let Some(given) = given(&matches, key.name) {
+                values.insert(key.name.to_owned(), given);
+            }
+        }
+        Ok(Settings { values })
+    }
+
+    fn read(&self, path: &PathBuf) -> Result<BTreeMap<String, String>, SettingsError> {
+        let file = |reason: String| SettingsError::File {
+            path: path.clone(),
+            reason,
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
+        let values = file::flatten(&text).map_err(file)?;
+        values
+            .into_iter()
+            .map(|(key, value)| Ok((self.known(key)?, value)))
+            .collect()
+    }
+
+    /// The key as it is listed.
+    fn known(&self, key: String) -> Result<String, SettingsError> {
+        let is_open = |group: &str| {
+            key.strip_prefix(group)
+                .is_some_and(|rest| rest.starts_with('.'))
+        };
+        if self.open_groups.iter().any(|group| is_open(group)) {
+            return Ok(key);
+        }
+        let spelled = key.replace('_', "-");
+        if self.keys.iter().any(|known| known.name == spelled) {
+            return Ok(spelled);
+        }
+        let nearest = self.nearest(&spelled);
+        Err(SettingsError::UnknownKey { key, nearest })
+    }
+
+    fn nearest(&self, key: &str) -> Option<String> {
+        let likeness = |known: &Key| strsim::jaro_winkler(key, known.name);
+        let all = self.keys.iter();
+        let best = all.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+        (likeness(best) >= LIKENESS_MIN).then(|| best.name.to_owned())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.name)
+            .version(self.version)
+            .about(self.about)
+            .arg(argument(&Key {
+                name: CONFIG,
+                value: "FILE",
+                help: "A YAML file with any of these settings, by the same names with dots",
+            }));
+        for key in self.keys {
+            command = command.arg(argument(key));
+        }
+        command
+    }
+}
+
+impl Settings {
+    /// The value of `key`.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(String::as_str)
+    }
+
+    /// The value of `key`, which has to be set.
+    ///
+    /// # Errors
+    /// [`SettingsError::Missing`].
+    pub fn required(&self, key: &str) -> Result<&str, SettingsError> {
+        self.get(key).ok_or_else(|| SettingsError::Missing {
+            key: key.to_owned(),
+            flag: flag(key),
+            variable: variable(key),
+        })
+    }
+
+    /// The value of `key` as `parse` reads it.
+    ///
+    /// # Errors
+    /// [`SettingsError::Value`] with what `parse` says.
+    pub fn parsed<T, E: ToString>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, SettingsError> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        parse(value)
+            .map(Some)
+            .map_err(|error| SettingsError::Value {
+                key: key.to_owned(),
+                value: value.to_owned(),
+                reason: error.to_string(),
+            })
+    }
+
+    /// Everything in an open group, without the group's name.
+    #[must_use]
+    pub fn group(&self, group: &str) -> BTreeMap<String, String> {
+        let within = self.values.iter().filter_map(|(key, value)| {
+            let name = key.strip_prefix(group)?.strip_prefix('.')?;
+            Some((name.to_owned(), value.clone()))
+        });
+        within.collect()
+    }
+}
+
+fn argument(key: &Key) -> Arg {
+    // Leaked once for each of a few dozen settings: the flags live as long as the program.
+    let flag: &'static str = Box::leak(flag(key.name).into_boxed_str());
+    let variable: &'static str = Box::leak(variable(key.name).into_boxed_str());
+    Arg::new(key.name)
+        .long(flag)
+        .env(variable)
+        .value_name(key.value)
+        .help(key.help)
+        .action(ArgAction::Set)
+}
+
+fn given(matches: &ArgMatches, key: &str) -> Option<String> {
+    matches
+        .get_one::<String>(key)
+        // A variable that is set to nothing is not set.
+        .filter(|value| !value.is_empty())
+        .cloned()
+}
+
+fn flag(key: &str) -> String {
+    key.replace('.', "-")
+}
+
+fn variable(key: &str) -> String {
+    let name = key.replace(['.', '-'], "_").to_uppercase();
+    format!("CUTLINE_{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROGRAM: Program = Program {
+        name: "x",
+        version: "1",
+        about: "x",
+        keys: &[
+            Key {
+                name: "listen",
+                value: "HOST:PORT",
+                help: "where",
+            },
+            Key {
+                name: "checkpoint.min-pause",
+                value: "DURATION",
+                help: "how long",
+            },
+            Key {
+                name: "kafka",
+                value: "HOST:PORT",
+                help: "which",
+            },
+        ],
+        open_groups: &["kafka"],
+    };
+
+    fn load(flags: &[&str], yaml: &str) -> Result<Settings, SettingsError> {
+        let directory = tempdir();
+        let path = directory.join("config.yaml");
+        std::fs::write(&path, yaml).unwrap();
+        let config = path.to_str().unwrap();
+        let settings = PROGRAM.load_from([&["x", "--config", config], flags].concat());
+        std::fs::remove_dir_all(directory).unwrap();
+        settings
+    }
+
+    fn tempdir() -> PathBuf {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("cutline-settings-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_nested_keys_are_dotted_ones() {
+        let yaml = "checkpoint:\n  min_pause: 5s\nlisten: file:1\nkafka: [a:1, b:2]";
+        let settings = load(&["--listen", "flag:2"], yaml).unwrap();
+        assert_eq!(settings.get("listen"), Some("flag:2"));
+        assert_eq!(settings.get("checkpoint.min-pause"), Some("5s"));
+        assert_eq!(settings.get("kafka"), Some("a:1,b:2"));
+        let dotted = load(&[], "checkpoint.min-pause: 7s").unwrap();
+        assert_eq!(dotted.get("checkpoint.min-pause"), Some("7s"));
+    }
+
+    #[test]
+    fn keys_of_an_open_group_are_taken_as_they_are() {
+        let yaml = "kafka:\n  security.protocol: ssl\n  ssl: {ca.location: /ca}";
+        let group = load(&[], yaml).unwrap().group("kafka");
+        assert_eq!(group["security.protocol"], "ssl");
+        assert_eq!(group["ssl.ca.location"], "/ca");
+    }
+
+    #[test]
+    fn what_is_not_known_names_the_nearest() {
+        let key = load(&[], "lisen: x").unwrap_err().to_string();
+        assert!(
+            key.contains("\"lisen\"") && key.contains("\"listen\""),
+            "{key}"
+        );
+        let nested = load(&[], "checkpoint: {min-paus: 1s}")
+            .unwrap_err()
+            .to_string();
+        assert!(nested.contains("\"checkpoint.min-pause\""), "{nested}");
+        let flag = load(&["--checkpoint-min-paus", "1s"], "")
+            .unwrap_err()
+            .to_string();
+        assert!(flag.contains("--checkpoint-min-pause"), "{flag}");
+    }
+
+    #[test]
+    fn what_must_be_set_says_how() {
+        let settings = load(&[], "").unwrap();
+        let error = settings
+            .required("checkpoint.min-pause")
+            .unwrap_err()
+            .to_string();
+        for part in ["--checkpoint-min-pause", "CUTLINE_CHECKPOINT_MIN_PAUSE"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_means_nothing_is_named_with_its_key() {
+        let settings = load(&[], "checkpoint.min-pause: soon").unwrap();
+        let error = settings
+            .parsed("checkpoint.min-pause", duration)
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("checkpoint.min-pause is \"soon\""),
+            "{error}"
+        );
+    }
+}
