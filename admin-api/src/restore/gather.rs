@@ -158,7 +158,11 @@ pub async fn look_at_readers(
     Ok(())
 }
 
-async fn delivered(
+/// How far `sidecar` has delivered `partitions`.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn delivered(
     app: &App,
     sidecar: &SidecarId,
     partitions: &[TopicPartition],

@@ -12,7 +12,7 @@ use cutline_model::{GroupId, Offset, ServiceName, SidecarId, TopicPartition};
 use cutline_protocol::restore::{Facts, GroupNow, MemberNow};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::RestoreError;
+use super::{RestoreError, stored::Members};
 use crate::app::App;
 
 /// Groups asked about at the same time.
@@ -55,6 +55,27 @@ pub async fn groups(
         }
         tokio::time::sleep(MEMBERS_PAUSE).await;
     }
+}
+
+/// How many members of each restored group are behind each sidecar.
+#[must_use]
+pub fn members(facts: &Facts) -> Vec<Members> {
+    let mut counts: BTreeMap<(SidecarId, GroupId), usize> = BTreeMap::new();
+    for (group, now) in &facts.groups_now {
+        let behind = now
+            .members
+            .iter()
+            .filter_map(|member| member.sidecar.clone());
+        for sidecar in behind {
+            *counts.entry((sidecar, group.clone())).or_default() += 1;
+        }
+    }
+    let members = counts.into_iter().map(|((sidecar, group), count)| Members {
+        sidecar,
+        group,
+        count,
+    });
+    members.collect()
 }
 
 /// Whose each group is, as the checkpoint, the control topic and the sidecars say.

@@ -10,6 +10,7 @@ mod ends;
 mod error;
 mod gather;
 mod groups;
+mod lift;
 mod live;
 mod log;
 mod put;
@@ -21,7 +22,7 @@ mod timeline;
 mod view;
 
 use cutline_client::{RestorePlan, RestoreRequest, RestoreView};
-use cutline_protocol::restore::{self, Plan};
+use cutline_protocol::restore::{self, Facts, Plan};
 use cutline_store::{JournalRecord, RestoreSummary};
 use jiff::Timestamp;
 
@@ -31,9 +32,7 @@ use crate::{
     problem::{INTERNAL, Problem},
 };
 
-pub use error::{
-    GROUP, NO_RESTORE, NOT_FEASIBLE, NOT_FOLLOWED, NOT_QUIET, RestoreError, TOO_LATE,
-};
+pub use error::{GROUP, NO_RESTORE, NOT_FEASIBLE, NOT_FOLLOWED, NOT_QUIET, RestoreError, TOO_LATE};
 pub use live::Restores;
 
 use gather::{Wanted, gather};
@@ -51,7 +50,9 @@ const ID_CHARS: usize = 12;
 pub async fn plan(app: &App, request: RestoreRequest) -> Result<RestorePlan, Problem> {
     let wanted = wanted(app, &request).await?;
     let mut scan = Scan::default();
-    let facts = gather(app, &wanted, &mut scan).await.map_err(RestoreError::problem)?;
+    let facts = gather(app, &wanted, &mut scan)
+        .await
+        .map_err(RestoreError::problem)?;
     let mut shown = view::plan(&facts, &restore::plan(&facts));
     shown.timeline = app.control.state().borrow().timeline;
     Ok(shown)
@@ -73,10 +74,12 @@ async fn begin(app: App, request: RestoreRequest) -> Result<RestoreView, Problem
     let guard = app.busy.begin_restore(&id)?;
     let wanted = wanted(&app, &request).await?;
     let mut scan = Scan::default();
-    let facts = gather(&app, &wanted, &mut scan).await.map_err(RestoreError::problem)?;
-    let planned = restore::plan(&facts)
-        .map_err(|problems| RestoreError::NotFeasible(problems).problem())?;
-    let begun = begun(&planned, &request);
+    let facts = gather(&app, &wanted, &mut scan)
+        .await
+        .map_err(RestoreError::problem)?;
+    let planned =
+        restore::plan(&facts).map_err(|problems| RestoreError::NotFeasible(problems).problem())?;
+    let begun = begun(&planned, &facts, &request);
     let first = stored::first_record(&id, request.epoch, &begun);
     app.repository.append_journal(&first).await?;
     let mut run = assemble(&app, guard, wanted, vec![first])?;
@@ -97,7 +100,10 @@ async fn begin(app: App, request: RestoreRequest) -> Result<RestoreView, Problem
 /// When the store cannot be read, or a journal cannot be followed: its fence stays until it can.
 pub async fn resume(app: &App) -> Result<(), Problem> {
     let unfinished = app.repository.restores().await?;
-    for summary in unfinished.into_iter().filter(|summary| !summary.last.finished) {
+    for summary in unfinished
+        .into_iter()
+        .filter(|summary| !summary.last.finished)
+    {
         let id = &summary.id;
         if app.restores.get(id).is_some() {
             continue;
@@ -107,7 +113,11 @@ pub async fn resume(app: &App) -> Result<(), Problem> {
         let request = RestoreRequest::of(summary.first.epoch);
         let wanted = wanted(app, &request).await?;
         let run = assemble(app, guard, wanted, records)?;
-        tracing::warn!(restore = id, step = summary.last.step, "an unfinished restore is taken up");
+        tracing::warn!(
+            restore = id,
+            step = summary.last.step,
+            "an unfinished restore is taken up"
+        );
         tokio::spawn(run.drive_when_leading());
     }
     Ok(())
@@ -172,14 +182,19 @@ async fn wanted(app: &App, request: &RestoreRequest) -> Result<Wanted, Problem> 
     Ok(Wanted::new(manifest, services, request.allow_contamination))
 }
 
-fn begun(planned: &Plan, request: &RestoreRequest) -> Begun {
+fn begun(planned: &Plan, facts: &Facts, request: &RestoreRequest) -> Begun {
     let mut begun = Begun::of(
         planned,
         request.safety_checkpoint,
         request.allow_contamination,
     );
-    begun.contaminated = planned.contaminated.iter().map(view::contamination).collect();
+    begun.contaminated = planned
+        .contaminated
+        .iter()
+        .map(view::contamination)
+        .collect();
     begun.warnings = view::warnings(planned);
+    begun.members = groups::members(facts);
     begun
 }
 

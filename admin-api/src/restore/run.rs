@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{
     RestoreError, empty, ends,
     gather::Wanted,
+    lift,
     live::LiveGuard,
     log, put,
     scan::Scan,
@@ -130,23 +131,13 @@ impl Run {
             Step::TakeTimeline => timeline::take(self).await?,
             Step::CommitTimeline => timeline::commit(self).await?,
             Step::Lift => {
-                timeline::lift(self).await?;
+                lift::lift(self).await?;
                 Entry::Lifted
             }
-            Step::Finish => {
-                for error in timeline::resume_hooks(self).await {
-                    tracing::warn!(
-                        restore = self.id,
-                        error,
-                        "an application was not told to go on"
-                    );
-                }
-                Entry::Completed
-            }
+            Step::Finish => Entry::Completed,
             Step::GiveUp => {
-                timeline::let_go(self);
-                timeline::lift(self).await?;
-                timeline::resume_hooks(self).await;
+                lift::let_go(self);
+                lift::lift(self).await?;
                 Entry::GivenUp
             }
             Step::Over => return Ok(Vec::new()),
@@ -159,8 +150,8 @@ impl Run {
     async fn give_up(&mut self, reason: String) -> Result<(), RestoreError> {
         let recorded = self.record(Entry::GivingUp { reason }).await;
         if recorded.is_err() {
-            timeline::let_go(self);
-            timeline::lift(self).await?;
+            lift::let_go(self);
+            lift::lift(self).await?;
         }
         recorded
     }

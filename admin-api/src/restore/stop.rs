@@ -190,7 +190,12 @@ pub async fn fence(run: &mut Run) -> Result<Entry, RestoreError> {
     };
     let record = Record::Fence { fence: Some(fence) };
     let (offset, _) = put_in_force(&run.app, &record, "the fence").await?;
-    // A sidecar says that it went on before it says that it applied the fence, on the same connection.
+    // What a sidecar had to say before it was asked comes before its answer.
+    for sidecar in run.app.registry.connected().into_keys() {
+        if run.begun.services.contains(&sidecar.service) {
+            gather::delivered(&run.app, &sidecar, &[]).await?;
+        }
+    }
     match &mut run.stillness {
         Some(stillness) => stillness.check(&run.begun.services)?,
         None => return Err(RestoreError::NotQuiet("nothing made them".to_owned())),

@@ -47,6 +47,20 @@ pub struct Begun {
     pub contaminated: Vec<Contamination>,
     /// What the user was told.
     pub warnings: Vec<String>,
+    /// Members of the restored groups, who are expected back.
+    #[serde(default)]
+    pub members: Vec<Members>,
+}
+
+/// How many members of a group are behind a sidecar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// The sidecar.
+    pub sidecar: SidecarId,
+    /// The group.
+    pub group: GroupId,
+    /// How many.
+    pub count: usize,
 }
 
 /// A state to put back.
@@ -135,6 +149,7 @@ impl Begun {
             allow_contamination,
             contaminated: Vec::new(),
             warnings: Vec::new(),
+            members: Vec::new(),
         }
     }
 
@@ -336,6 +351,11 @@ mod tests {
             allow_contamination: false,
             contaminated: Vec::new(),
             warnings: vec!["mind the gap".to_owned()],
+            members: vec![Members {
+                sidecar: SidecarId::new("bank", "0"),
+                group: "g".into(),
+                count: 1,
+            }],
         }
     }
 
