@@ -35,6 +35,8 @@ struct Core {
     /// What the process wants done, without what was done here already.
     outbox: VecDeque<ProcessOutput>,
     bounds: bool,
+    /// The process's next deadline, as whoever drives it knows it.
+    due: Option<Moment>,
 }
 
 /// The batches of one partition of a Fetch response.
@@ -67,6 +69,7 @@ impl Decide {
                 process,
                 outbox: VecDeque::new(),
                 bounds: false,
+                due: None,
             })
         });
         Self {
@@ -111,8 +114,8 @@ impl Decide {
     /// Waits until [`Self::poll_output`] may have something, the process's timeout has passed (then
     /// `handle_timeout` is due), or `longest` is over.
     pub async fn wait(&self, longest: Duration) {
-        let due = self.with(|process, now| process.poll_timeout().map(|at| at.since(now)));
-        let wait = due.flatten().map_or(longest, |due| due.min(longest));
+        let due = self.core.as_ref().and_then(|core| core.lock().due);
+        let wait = due.map_or(longest, |due| due.since(self.now()).min(longest));
         // A waker that came first has left its permit.
         let _woken = tokio::time::timeout(wait, self.wake.notified()).await;
     }
@@ -140,8 +143,10 @@ impl Decide {
         }
         let holding = core.bounds || core.process.epoch().is_some();
         self.holding.store(holding, Ordering::Release);
-        // While an epoch runs any input may bring a deadline nearer.
-        if woken || core.process.epoch().is_some() {
+        // Whoever waits waits for the deadline it knew. Waking it for less than a change would wake it for its own looks.
+        let due = core.process.poll_timeout();
+        if woken || due != core.due {
+            core.due = due;
             self.wake.notify_one();
         }
     }
