@@ -26,7 +26,11 @@ const LIKENESS_MIN: f64 = 0.6;
 
 /// What may be on the command line and in the environment.
 #[derive(Clone, Debug, Default, Parser)]
-#[command(name = "cutline-sidecar", version, about = "Stands between an application and Kafka: transparent, until a checkpoint or a restore is on")]
+#[command(
+    name = "cutline-sidecar",
+    version,
+    about = "Stands between an application and Kafka: transparent, until a checkpoint or a restore is on"
+)]
 pub struct Arguments {
     /// The service that the application is
     #[arg(long, env = "CUTLINE_SERVICE")]
@@ -181,19 +185,37 @@ impl Config {
         };
         let kafka = arguments.kafka.ok_or(ConfigError::Missing("--kafka"))?;
         let listen = arguments.listen.ok_or(ConfigError::Missing("--listen"))?;
-        let stale = arguments.control_stale_timeout_ms.map(Duration::from_millis);
+        let stale = arguments
+            .control_stale_timeout_ms
+            .map(Duration::from_millis);
         Ok(Self {
             service: name("service", service)?.into(),
-            instance: name("instance", arguments.instance.unwrap_or(INSTANCE_DEFAULT.to_owned()))?.into(),
-            deployment: name("deployment", arguments.deployment.unwrap_or(DEPLOYMENT_DEFAULT.to_owned()))?,
+            instance: name(
+                "instance",
+                arguments.instance.unwrap_or(INSTANCE_DEFAULT.to_owned()),
+            )?
+            .into(),
+            deployment: name(
+                "deployment",
+                arguments
+                    .deployment
+                    .unwrap_or(DEPLOYMENT_DEFAULT.to_owned()),
+            )?,
             kafka: brokers(&kafka)?,
             listen: address("listen", &listen)?,
             admin: admin.map(url).transpose()?,
             capture: capture(arguments.capture.as_deref().unwrap_or("commit"))?,
             states: arguments.state,
             store: arguments.store,
-            rebuildable: arguments.rebuildable.into_iter().map(TopicName::from).collect(),
-            metrics: arguments.metrics.map(|at| address("metrics", &at)).transpose()?,
+            rebuildable: arguments
+                .rebuildable
+                .into_iter()
+                .map(TopicName::from)
+                .collect(),
+            metrics: arguments
+                .metrics
+                .map(|at| address("metrics", &at))
+                .transpose()?,
             control_stale_timeout: stale.unwrap_or(CONTROL_STALE_DEFAULT),
         })
     }
@@ -201,7 +223,10 @@ impl Config {
 
 impl Arguments {
     // What flags and environment do not say.
-    fn fill_in(&mut self, values: Option<BTreeMap<String, serde_yaml_ng::Value>>) -> Result<(), ConfigError> {
+    fn fill_in(
+        &mut self,
+        values: Option<BTreeMap<String, serde_yaml_ng::Value>>,
+    ) -> Result<(), ConfigError> {
         for (key, value) in values.unwrap_or_default() {
             let key = key.replace('_', "-");
             let Some(known) = KEYS.iter().find(|known| **known == key) else {
@@ -239,7 +264,9 @@ impl Arguments {
 
 fn nearest(key: &str) -> Option<&'static str> {
     let likeness = |known: &str| strsim::jaro_winkler(key, known);
-    let best = KEYS.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    let best = KEYS
+        .into_iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) >= LIKENESS_MIN).then_some(best)
 }
 
@@ -249,7 +276,8 @@ fn texts(key: &'static str, value: serde_yaml_ng::Value) -> Result<Vec<String>, 
         Value::String(text) => Ok(vec![text]),
         Value::Number(number) => Ok(vec![number.to_string()]),
         Value::Sequence(values) => {
-            let nested: Result<Vec<_>, _> = values.into_iter().map(|value| texts(key, value)).collect();
+            let nested: Result<Vec<_>, _> =
+                values.into_iter().map(|value| texts(key, value)).collect();
             Ok(nested?.concat())
         }
         other => Err(ConfigError::Value {
@@ -274,8 +302,12 @@ fn name(key: &'static str, value: String) -> Result<String, ConfigError> {
 }
 
 fn brokers(list: &str) -> Result<Vec<String>, ConfigError> {
-    let brokers: Vec<String> =
-        list.split(',').map(str::trim).filter(|broker| !broker.is_empty()).map(str::to_owned).collect();
+    let brokers: Vec<String> = list
+        .split(',')
+        .map(str::trim)
+        .filter(|broker| !broker.is_empty())
+        .map(str::to_owned)
+        .collect();
     let wrong = brokers.iter().find(|broker| {
         let port = broker.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
         !matches!(port, Some(Ok(_)))
@@ -296,8 +328,12 @@ fn address(key: &'static str, value: &str) -> Result<SocketAddr, ConfigError> {
         value: value.to_owned(),
         reason,
     };
-    let mut addresses = value.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
-    addresses.next().ok_or_else(|| wrong("HOST:PORT is expected".to_owned()))
+    let mut addresses = value
+        .to_socket_addrs()
+        .map_err(|error| wrong(error.to_string()))?;
+    addresses
+        .next()
+        .ok_or_else(|| wrong("HOST:PORT is expected".to_owned()))
 }
 
 fn url(value: String) -> Result<String, ConfigError> {
@@ -314,7 +350,9 @@ fn url(value: String) -> Result<String, ConfigError> {
 fn capture(value: &str) -> Result<CaptureSpec, ConfigError> {
     match value.split_once('=') {
         None if value == "commit" => Ok(CaptureSpec::Commit),
-        Some(("hook", url)) if url::Url::parse(url).is_ok() => Ok(CaptureSpec::Hook(url.to_owned())),
+        Some(("hook", url)) if url::Url::parse(url).is_ok() => {
+            Ok(CaptureSpec::Hook(url.to_owned()))
+        }
         _ => Err(ConfigError::Value {
             key: "capture",
             value: value.to_owned(),
@@ -341,12 +379,20 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file() {
-        let yaml = "kafka: [a:1, b:2]\nlisten: 127.0.0.1:7000\nservice: file\ncontrol-stale-timeout-ms: 5";
-        let config = load(yaml, &["--service", "flag", "--capture", "hook=http://127.0.0.1:1/"]).unwrap();
+        let yaml =
+            "kafka: [a:1, b:2]\nlisten: 127.0.0.1:7000\nservice: file\ncontrol-stale-timeout-ms: 5";
+        let config = load(
+            yaml,
+            &["--service", "flag", "--capture", "hook=http://127.0.0.1:1/"],
+        )
+        .unwrap();
         assert_eq!(config.service.as_str(), "flag");
         assert_eq!(config.kafka, ["a:1", "b:2"]);
         assert_eq!(config.control_stale_timeout, Duration::from_millis(5));
-        assert_eq!(config.capture, CaptureSpec::Hook("http://127.0.0.1:1/".to_owned()));
+        assert_eq!(
+            config.capture,
+            CaptureSpec::Hook("http://127.0.0.1:1/".to_owned())
+        );
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
+use axum::{
+    Router, extract::State, http::StatusCode, http::header::CONTENT_TYPE, response::IntoResponse,
+    routing::get,
+};
 use parking_lot::Mutex;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{net::TcpListener, sync::watch};
@@ -46,6 +49,10 @@ async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let mut text = String::new();
     match encode(&mut text, &status.registry.lock()) {
         Ok(()) => (StatusCode::OK, [(CONTENT_TYPE, OPEN_METRICS)], text),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, [(CONTENT_TYPE, OPEN_METRICS)], String::new()),
+        Err(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(CONTENT_TYPE, OPEN_METRICS)],
+            String::new(),
+        ),
     }
 }

@@ -34,7 +34,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let ran = match runtime {
         Ok(runtime) => runtime.block_on(run(config)),
         Err(error) => Err(error.into()),
@@ -77,7 +79,10 @@ async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Becomes true when the process is asked to stop.
 fn stop_signal() -> std::io::Result<watch::Receiver<bool>> {
-    let (mut asked, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut asked, mut interrupted) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         tokio::select! {

@@ -173,7 +173,10 @@ mod tests {
         let (status, head, body) = ask(&address, &get_of("/readyz")).await;
         assert_eq!(status, 503);
         assert!(head.contains("retry-after: 1"), "{head}");
-        assert!(head.contains("content-type: application/problem+json"), "{head}");
+        assert!(
+            head.contains("content-type: application/problem+json"),
+            "{head}"
+        );
         let problem: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(problem["code"], "CL0200");
         assert_eq!(ask(&address, &get_of("/v1/checkpoints")).await.0, 503);
@@ -197,7 +200,9 @@ mod tests {
         for (path, ..) in table() {
             assert!(page.contains(&format!("<code>{path}</code>")), "{path}");
         }
-        assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("<script"));
+        assert!(
+            !page.contains("http://") && !page.contains("https://") && !page.contains("<script")
+        );
         assert_eq!(ask(&address, &get_of("/openapi.json")).await.0, 200);
         assert!(ask(&address, &get_of("/metrics")).await.2.contains("# EOF"));
     }
