@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use cutline_model::{MarkerId, Mode, Offset, OffsetRange, RangeSet, TopicPartition};
-use cutline_protocol::mask::Masks;
+use cutline_model::{Epoch, MarkerId, Mode, Offset, OffsetRange, RangeSet, TopicPartition};
+use cutline_protocol::{ProcessOutput, mask::Masks};
 use cutline_wire::marker::{MarkerWriter, locate};
 use integration_tests::{
     Kafka, Process, ProcessSpec, Run, binaries::project_root, kafka::VERSION_DEFAULT,
@@ -65,6 +65,13 @@ impl World {
     }
 }
 
+impl World {
+    fn go(&self, epoch: u64, mode: Mode, marker: MarkerId) {
+        let inputs = (&self.partitions[..], &[][..]);
+        self.side.go(epoch, mode, &[marker], inputs);
+    }
+}
+
 fn values(seen: &[Seen], partition: i32) -> Vec<String> {
     let records = by_partition(seen).remove(&partition).unwrap_or_default();
     let text =
@@ -79,7 +86,7 @@ fn numbers(range: std::ops::Range<i32>) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_is_held_at_its_marker_while_the_other_goes_on() {
     let world = World::with_a_marker("aligned").await;
-    world.side.go(1, Mode::Aligned, &[world.marker]);
+    world.go(1, Mode::Aligned, world.marker);
     let consumer = reader(&world.side.bootstrap(), &world.partitions, &[]);
     let (consumer, seen) = read(consumer, 400, QUIET).await;
     assert_eq!(values(&seen, 0), numbers(0..100));
@@ -116,7 +123,7 @@ async fn everything_is_held_at_once_and_released_promptly() {
     let consumer = reader(&world.side.bootstrap(), &world.partitions, &[]);
     let (consumer, seen) = read(consumer, 400, PATIENCE).await;
     assert_eq!(seen.len(), 400);
-    world.side.go(1, Mode::Unaligned, &[]);
+    world.go(1, Mode::Unaligned, world.marker);
     let feeder = producer(&world.direct, &[]);
     for partition in &world.partitions {
         produce(&feeder, partition, (200..300).map(|at| format!("{at}"))).await;
@@ -204,7 +211,7 @@ async fn fetch_sessions_of_the_java_client_outlive_holds() {
         let raw = client(&world.direct).await;
         let mut writer = MarkerWriter::new(raw, unique_name("marker"));
         let marker = writer.init().await.expect("the id is free");
-        world.side.go(epoch, mode, &[marker]);
+        world.go(epoch, mode, marker);
         writer
             .write(&world.partitions[..1])
             .await
@@ -298,15 +305,17 @@ async fn a_produce_waits_at_the_gate_and_passes_when_it_opens() {
         ["first".to_owned()].into_iter(),
     )
     .await;
-    // Nothing is read, so nothing is drained and the gate closes at once.
-    side.go(1, Mode::Unaligned, &[]);
-    wait_until(PATIENCE, "the gate to close", || async {
-        side.decide.with(|process, now| {
-            process.handle_timeout(now);
-            process.outputs().is_closed()
-        }) == Some(true)
+    // Nothing is read, so nothing is drained and the gate closes at once; the markers are never written.
+    let outputs = vec![TopicPartition::new(topic.as_str(), 0)];
+    side.go(1, Mode::Unaligned, &[], (&[], &outputs));
+    wait_until(PATIENCE, "the state to be wanted", || async {
+        side.decide.with(|process, now| process.handle_timeout(now));
+        let wanted = |output: &ProcessOutput| matches!(output, ProcessOutput::Record(_));
+        side.outputs().iter().any(wanted)
     })
     .await;
+    side.decide
+        .with(|process, now| process.handle_recorded(now, Epoch(1), Ok(())));
     let record = FutureRecord::<(), _>::to(&topic)
         .partition(0)
         .payload("second");

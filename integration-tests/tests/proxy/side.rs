@@ -7,8 +7,8 @@ use std::{
 };
 
 use cutline_model::{
-    Capture, Closing, Epoch, FromSidecar, Guarantee, Limits, MarkerId, Mode, Purpose, Role, Scope,
-    SidecarId, ToSidecar, TopicPartition, View,
+    Capture, Closing, Epoch, FromSidecar, Guarantee, InputPartition, Limits, MarkerId, Mode,
+    Purpose, Role, Scope, SidecarId, ToSidecar, TopicPartition, View,
 };
 use cutline_protocol::{Process, ProcessConfig, ProcessOutput};
 use cutline_sidecar::proxy::{Decide, Proxy, ProxyConfig, metrics::Metrics};
@@ -88,8 +88,14 @@ impl Side {
             .with(|process, now| process.handle_message(now, message));
     }
 
-    /// Begins an epoch that heeds `markers`, and goes.
-    pub fn go(&self, epoch: u64, mode: Mode, markers: &[MarkerId]) {
+    /// Begins an epoch that heeds `markers` on `inputs` and marks `outputs`, and goes.
+    pub fn go(
+        &self,
+        epoch: u64,
+        mode: Mode,
+        markers: &[MarkerId],
+        (inputs, outputs): (&[TopicPartition], &[TopicPartition]),
+    ) {
         let epoch = Epoch(epoch);
         let patient = PATIENCE.as_millis() as u64;
         let limits = Limits {
@@ -113,12 +119,17 @@ impl Side {
         let pairs = Ok((own(1 << 40), own((1 << 40) + 1)));
         self.decide
             .with(|process, now| process.handle_pairs(now, epoch, pairs));
-        let markers = markers.to_vec();
+        let inputs = inputs.iter().map(|partition| InputPartition {
+            group: "reader".into(),
+            partition: partition.clone(),
+        });
+        let inputs = inputs.collect();
+        let (markers, outputs) = (markers.to_vec(), outputs.to_vec());
         self.tell(ToSidecar::Arm {
             epoch,
             markers,
-            inputs: vec![],
-            outputs: vec![],
+            inputs,
+            outputs,
             role: Role::Solo,
         });
         self.tell(ToSidecar::Go { epoch });

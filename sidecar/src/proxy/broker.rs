@@ -7,7 +7,6 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes};
 use cutline_model::{GroupId, MarkerId};
-use cutline_protocol::ProduceAnswer;
 use cutline_wire::{
     fetch::FetchAnswer,
     frame::{Frame, FrameError, FrameReader, correlation_id},
@@ -15,10 +14,7 @@ use cutline_wire::{
 use kafka_protocol::{
     ResponseError as KafkaError,
     error::ParseResponseErrorCode,
-    messages::{
-        EndTxnResponse, InitProducerIdResponse, ProduceResponse,
-        produce_response::PartitionProduceResponse,
-    },
+    messages::{EndTxnResponse, InitProducerIdResponse},
 };
 use thiserror::Error;
 use tokio::{
@@ -31,9 +27,9 @@ use tokio::{
 use super::{
     edit::Segments,
     fetch_answer::{Context, answer, answer_held},
-    fetch_request::names,
     fetch_session::Expected,
-    request::{Meaning, Sent},
+    landing::produced,
+    request::Meaning,
     response::{ResponseError, Rewriter, api_versions, decode},
     session::{Answer, Pending, ProduceGuard, Session},
 };
@@ -404,30 +400,5 @@ impl Broker {
         let released = holds.wait_for(|now| *now != version);
         // Either way the application asks again.
         let _in_time = timeout(expected.wait, released).await;
-    }
-}
-
-fn produced(sent: &Sent, response: &ProduceResponse) -> ProduceAnswer {
-    let (name, id) = names(&sent.topic);
-    let topics = response.responses.iter();
-    let answers = topics
-        .filter(|topic| topic.name == name && topic.topic_id == id)
-        .flat_map(|topic| &topic.partition_responses);
-    let mut answers = answers.filter(|answer| answer.index == sent.partition.partition);
-    // A partition that is left out of the answer is in doubt.
-    answers
-        .next()
-        .map_or(ProduceAnswer::Doubtful, |answer| landed(sent, answer))
-}
-
-fn landed(sent: &Sent, answer: &PartitionProduceResponse) -> ProduceAnswer {
-    match answer.error_code.err() {
-        None if answer.base_offset >= 0 => ProduceAnswer::Landed(sent.landed(answer.base_offset)),
-        // Appended before, and the broker has forgotten where.
-        None | Some(KafkaError::DuplicateSequenceNumber) => ProduceAnswer::Somewhere,
-        // Whether it was appended is not known, and the client may not try again.
-        Some(KafkaError::UnknownServerError | KafkaError::Unknown(_)) => ProduceAnswer::Somewhere,
-        Some(error) if error.is_retriable() => ProduceAnswer::Doubtful,
-        Some(_) => ProduceAnswer::Refused,
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cutline_model::{Offset, TopicName, TopicPartition};
+use cutline_model::{TopicName, TopicPartition};
 use cutline_protocol::ConnId;
 use cutline_wire::{
     fetch::{AskedPartition, FetchAnswer, FetchAsk, FetchedPartition, TopicKey},
@@ -21,6 +21,7 @@ use cutline_wire::{
 use super::{
     decide::Decide,
     edit::{Edits, Segments},
+    fetch_list::{FetchList, Key, Part, free_of},
     fetch_request::build,
     topics::Topics,
 };
@@ -67,8 +68,6 @@ impl Marks {
     }
 }
 
-type Key = (TopicKey, i32);
-
 /// A partition that is left out of what goes upstream.
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -106,42 +105,10 @@ pub struct Expected {
     pub held: Vec<Held>,
 }
 
-#[derive(Debug)]
-struct Part {
-    want: AskedPartition,
-    partition: Option<TopicPartition>,
-    marks: Marks,
-    /// In the broker's list.
-    listed: bool,
-    /// Wanted otherwise than the broker has it.
-    dirty: bool,
-    /// Not to be fetched now.
-    held: bool,
-}
-
-impl Part {
-    fn is_news(&self) -> bool {
-        !self.held && (self.dirty || !self.listed)
-    }
-}
-
-#[derive(Debug)]
-struct Session {
-    /// 0 until the broker has given one.
-    id: i32,
-    app_epoch: i32,
-    broker_epoch: i32,
-    parts: BTreeMap<Key, Part>,
-    /// To be taken out of the broker's list.
-    owed: Vec<Key>,
-    /// The broker's list is not the application's.
-    diverged: bool,
-}
-
 /// One connection's fetches.
 #[derive(Debug, Default)]
 pub struct FetchSession {
-    session: Option<Session>,
+    session: Option<FetchList>,
     names: HashMap<TopicKey, TopicName>,
     /// Partitions of fetches without a session, and when they were last asked for.
     recent: BTreeMap<TopicPartition, (Instant, Option<Marks>)>,
@@ -252,7 +219,7 @@ impl FetchSession {
             .partitions
             .iter()
             .map(|want| ((want.topic.clone(), want.index), self.part(want)));
-        let mut session = Session {
+        let mut session = FetchList {
             id: 0,
             app_epoch: 1,
             broker_epoch: 1,
@@ -439,84 +406,6 @@ impl FetchSession {
             *marks = Some(Marks::of(fetched));
         }
     }
-}
-
-impl Session {
-    // Takes partitions out; what the broker still lists is owed to it.
-    fn forget(&mut self, forgotten: &[Key]) -> Vec<TopicPartition> {
-        let mut gone = Vec::new();
-        for key in forgotten {
-            let Some(part) = self.parts.remove(key) else {
-                continue;
-            };
-            if part.listed {
-                self.owed.push(key.clone());
-            }
-            gone.extend(part.partition);
-        }
-        gone
-    }
-
-    fn update(&mut self, news: Vec<Part>) {
-        for mut part in news {
-            let key = (part.want.topic.clone(), part.want.index);
-            if let Some(old) = self.parts.get(&key) {
-                part.listed = old.listed;
-                part.marks = old.marks;
-            }
-            // The broker takes out after putting in: what is wanted again must not be owed.
-            let owed = self.owed.len();
-            self.owed.retain(|owed| *owed != key);
-            part.listed |= self.owed.len() < owed;
-            self.parts.insert(key, part);
-        }
-    }
-
-    // Which partitions are held. Unless `all` may be, only the changed ones are shown to the core.
-    fn sort_out(&mut self, conn: ConnId, decide: &Decide, all: bool) -> Vec<Held> {
-        let looked: Vec<&mut Part> = self
-            .parts
-            .values_mut()
-            .filter(|part| all || part.dirty || !part.listed)
-            .collect();
-        let free = free_of(conn, looked.iter().map(|part| &**part), decide);
-        let mut held = Vec::new();
-        for (part, free) in looked.into_iter().zip(free) {
-            part.held = !free;
-            if part.held {
-                held.push(Held {
-                    key: (part.want.topic.clone(), part.want.index),
-                    marks: part.marks,
-                });
-            }
-        }
-        held
-    }
-
-    // What was to be sent has been sent.
-    fn settle(&mut self) {
-        for part in self.parts.values_mut().filter(|part| !part.held) {
-            part.listed = true;
-            part.dirty = false;
-        }
-        self.owed.clear();
-        self.diverged = self.parts.values().any(|part| part.held);
-    }
-}
-
-fn free_of<'a>(
-    conn: ConnId,
-    parts: impl Iterator<Item = &'a Part> + Clone,
-    decide: &Decide,
-) -> Vec<bool> {
-    let named = parts
-        .clone()
-        .filter_map(|part| Some((part.partition.as_ref()?, Offset(part.want.offset))));
-    let mut answers = decide.may_fetch(conn, named).into_iter();
-    // Of a partition without a name nothing is known here; the broker will say so.
-    parts
-        .map(|part| part.partition.is_none() || answers.next().unwrap_or(true))
-        .collect()
 }
 
 fn with_epoch(frame: &Frame, ask: &FetchAsk, epoch: i32) -> Segments {

@@ -11,9 +11,11 @@ pub mod connection;
 pub mod decide;
 pub mod edit;
 pub mod fetch_answer;
+pub mod fetch_list;
 pub mod fetch_request;
 pub mod fetch_session;
 pub mod group;
+pub mod landing;
 pub mod metrics;
 pub mod request;
 pub mod response;
@@ -52,6 +54,8 @@ use topics::{SharedTopics, Topics};
 pub const FENCE_DRAIN: Duration = Duration::from_secs(5);
 /// How long a response waits until what it tells is written down.
 pub const REGISTER_LIMIT: Duration = Duration::from_secs(10);
+/// How long the answer to a harmless request of ours is waited for.
+pub const PROVE_LIMIT: Duration = Duration::from_secs(10);
 /// Connections of one application; a client library has a few to each broker.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
@@ -249,9 +253,9 @@ impl Proxy {
         let mut proved = Vec::new();
         for conn in conns {
             let asks = self.shared.connections.lock().get(conn).cloned();
-            if let Some(asks) = asks
-                && connection::proved(&asks).await
-            {
+            let Some(asks) = asks else { continue };
+            let answered = tokio::time::timeout(PROVE_LIMIT, connection::proved(&asks));
+            if answered.await.unwrap_or(false) {
                 proved.push(*conn);
             }
         }

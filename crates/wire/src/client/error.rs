@@ -79,7 +79,10 @@ impl ClientError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Kafka { error, .. } => error.is_retriable(),
+            // The schema crate takes this one for final; it means that the coordinator is still busy with the last one.
+            Self::Kafka { error, .. } => {
+                error.is_retriable() || *error == ResponseError::ConcurrentTransactions
+            }
             // Topics just created are not yet known to every broker.
             Self::NoLeader(_) | Self::NoPartition(_) | Self::NoBroker(_) => true,
             _ => self.is_connection(),
