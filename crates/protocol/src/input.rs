@@ -55,7 +55,7 @@ struct Input {
     /// Records below this were delivered again although a group had committed past them: only a commit beyond it, or one
     /// seen below it, tells that their second delivery is finished.
     rewound: Option<Offset>,
-    /// The highest offset any group was seen to have committed.
+    /// What every group that reads it was last seen to have committed at least.
     committed: Option<Offset>,
     /// True when the hold stands at a marker, which is then the position of every group that is finished.
     at_marker: bool,
@@ -103,6 +103,15 @@ impl Input {
     fn note_reached(&mut self, conn: ConnId, end: Offset) {
         if let Some(reader) = self.readers.get_mut(&conn) {
             reader.position = reader.position.max(end);
+        }
+    }
+
+    /// Nothing was delivered and nothing committed: each of several groups is where its reader is, and none of them is
+    /// before the lowest.
+    fn lowest(&self, groups: usize) -> Finished {
+        match self.readers.values().map(|reader| reader.position).min() {
+            Some(lowest) if self.readers.len() >= groups => Finished::Yes(Some(lowest)),
+            _ => Finished::NotYet("not every group has fetched"),
         }
     }
 
@@ -330,7 +339,7 @@ impl Inputs {
         self.partitions.contains_key(partition)
     }
 
-    /// A group was seen to have `committed` this much of `partition`.
+    /// Every group that reads `partition` here was seen to have committed at least this much.
     pub fn note_committed(&mut self, partition: &TopicPartition, committed: Option<Offset>) {
         let Some(input) = self.partitions.get_mut(partition) else {
             return;
@@ -344,15 +353,15 @@ impl Inputs {
     }
 
     /// Whether a group that has `committed` has finished what was delivered of `partition`. `fresh`: every member of the
-    /// group behind this sidecar joined in this run, so nothing was delivered to it before. `alone`: no other group is
-    /// assigned the partition behind this sidecar, so that what was fetched was fetched for this one.
+    /// group behind this sidecar joined in this run, so nothing was delivered to it before. `groups`: how many groups are
+    /// assigned the partition behind this sidecar; whose fetch was whose is not known.
     #[must_use]
     pub fn finished(
         &self,
         partition: &TopicPartition,
         committed: Option<Offset>,
         fresh: bool,
-        alone: bool,
+        groups: usize,
     ) -> Finished {
         let Some(input) = self.partitions.get(partition) else {
             return if fresh {
@@ -371,9 +380,7 @@ impl Inputs {
             return Finished::Unknown("records were delivered again after they were committed");
         }
         match (committed, input.delivered) {
-            (None, _) if !alone => Finished::NotYet(
-                "nothing was ever committed, and another group reads the partition too",
-            ),
+            (None, None) if groups > 1 && fresh => input.lowest(groups),
             (Some(committed), _) if committed > input.end => {
                 Finished::Unknown("committed beyond what was delivered")
             }

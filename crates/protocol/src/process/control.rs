@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use cutline_model::{
-    Closing, Epoch, FromSidecar, GroupId, InputPartition, Limits, MarkerId, Mode, PreparedSidecar,
-    Purpose, Role, Timings, ToSidecar, TopicPartition,
+    Closing, Epoch, FromSidecar, InputPartition, Limits, MarkerId, Mode, PreparedSidecar, Purpose,
+    Role, Timings, ToSidecar, TopicPartition,
 };
 
 use super::{Attempt, LateMark, MarkPair, Phase, Process, ProcessOutput};
@@ -60,10 +60,10 @@ impl Attempt {
         }
     }
 
-    /// True when no other group is assigned `partition` behind this sidecar.
-    pub(super) fn reads_alone(&self, group: &GroupId, partition: &TopicPartition) -> bool {
-        let mut others = self.inputs.iter();
-        !others.any(|input| input.partition == *partition && input.group != *group)
+    /// How many groups are assigned `partition` behind this sidecar.
+    pub(super) fn groups_on(&self, partition: &TopicPartition) -> usize {
+        let inputs = self.inputs.iter();
+        inputs.filter(|input| input.partition == *partition).count()
     }
 
     /// Armed markers count until this process has cut.

@@ -140,8 +140,13 @@ impl Process {
         attempt.read_open = false;
         match answer {
             Ok(committed) => {
+                let mut lowest: BTreeMap<&TopicPartition, Option<Offset>> = BTreeMap::new();
                 for ((_, partition), offset) in &committed {
-                    self.inputs.note_committed(partition, *offset);
+                    let least = lowest.entry(partition).or_insert(*offset);
+                    *least = (*least).min(*offset);
+                }
+                for (partition, offset) in lowest {
+                    self.inputs.note_committed(partition, offset);
                 }
                 attempt.committed = committed;
                 self.looked_at_commits(now);
@@ -259,8 +264,8 @@ impl Process {
             let key = (group.clone(), partition.clone());
             let committed = attempt.committed.get(&key).copied().flatten();
             let fresh = self.groups.get(group).is_some_and(|here| here.fresh);
-            let alone = attempt.reads_alone(group, partition);
-            match self.inputs.finished(partition, committed, fresh, alone) {
+            let groups = attempt.groups_on(partition);
+            match self.inputs.finished(partition, committed, fresh, groups) {
                 Finished::Yes(position) => {
                     positions.insert(key, position);
                 }
@@ -468,7 +473,7 @@ impl Process {
                     partition,
                     attempt.committed.get(&key).copied().flatten(),
                     self.groups.get(group).is_some_and(|here| here.fresh),
-                    attempt.reads_alone(group, partition),
+                    attempt.groups_on(partition),
                 ) {
                     Finished::Yes(position) => position,
                     _ => {

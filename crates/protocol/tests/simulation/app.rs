@@ -63,10 +63,12 @@ impl World {
         let mut sends: Vec<Rec> = Vec::new();
         for (_, _, rec) in &items {
             let hops = self.records.get(*rec).hops;
-            let answers = if hops == 0 {
-                0
-            } else {
-                self.rng.random_range(0..=2)
+            // Less than one on average, so that what is sent dies out, however many groups read it.
+            let answers = match self.rng.random_range(0..10) {
+                _ if hops == 0 => 0,
+                0..=4 => 0,
+                5..=8 => 1,
+                _ => 2,
             };
             for _ in 0..answers {
                 sends.extend(self.make_record(inst, hops - 1));
@@ -78,7 +80,6 @@ impl World {
         let work = work.expect("it was in hand above");
         work.sends = sends;
         work.unanswered = requests.len();
-        self.insts[inst].sending += requests.len();
         for request in requests {
             let delay = self.rng.random_range(1..200);
             self.after(delay, Event::ProduceTry(run, request));
@@ -106,6 +107,7 @@ impl World {
             hops,
             value: self.rng.random_range(1..10),
             readers: i64::try_from(readers).expect("few groups"),
+            source: self.is_source(inst),
             ghost: false,
         };
         Some(self.records.add(record))
@@ -202,7 +204,7 @@ impl World {
             .consumers
             .iter()
             .any(|c| c.work.as_ref().is_some_and(busy));
-        if parked && this.sending == 0 {
+        if parked && this.open.is_empty() {
             let run = this.app_run(inst);
             self.insts[inst].pausing = None;
             self.insts[inst].paused = Some(epoch);

@@ -181,10 +181,8 @@ impl World {
 
     /// Records of sends that no work waits for, not acknowledged.
     fn free_records(&self, inst: usize) -> Vec<Rec> {
-        let this = &self.insts[inst];
-        let under_way = this.under_way.values().map(|(request, _)| request);
-        let free = under_way.chain(&this.waiting);
-        let free = free.filter(|request| request.owner == Owner::Free);
+        let open = self.insts[inst].open.values();
+        let free = open.filter(|request| request.owner == Owner::Free);
         free.flat_map(|request| request.records.iter().copied())
             .collect()
     }
@@ -202,8 +200,7 @@ impl World {
         this.running = false;
         this.pausing = None;
         this.paused = None;
-        this.free_sends = 0;
-        this.sending = 0;
+        this.open.clear();
         this.waiting.clear();
         let tickets: Vec<_> = std::mem::take(&mut this.under_way).into_values().collect();
         let mut conns: Vec<_> = (0..this.consumers.len())

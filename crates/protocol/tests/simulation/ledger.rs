@@ -50,6 +50,8 @@ pub struct Record {
     pub value: i64,
     /// How many groups read it.
     pub readers: i64,
+    /// True when its sender has no state: it has sent what landed, no more and no less.
+    pub source: bool,
     /// True when its sender crashed before it knew: at least once, nobody's send, worth nothing.
     pub ghost: bool,
 }
@@ -88,9 +90,11 @@ impl Records {
             .received
             .iter()
             .map(|((_, rec), count)| self.get(*rec).value * i64::from(*count));
+        let of_state = |rec: &&Rec| !self.get(**rec).source;
         let sent = ledger
             .sent
             .iter()
+            .filter(of_state)
             .map(|rec| self.get(*rec).value * self.get(*rec).readers);
         INITIAL + received.sum::<i64>() - sent.sum::<i64>()
     }

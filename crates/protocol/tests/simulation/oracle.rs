@@ -13,7 +13,7 @@ use cutline_protocol::{
 
 use super::{
     broker::{Kind, LogBatch},
-    ledger::{INITIAL, Ledger, Rec},
+    ledger::{INITIAL, Ledger, Rec, Record},
     world::World,
 };
 
@@ -37,6 +37,22 @@ struct Look {
     matched: u64,
     sent: BTreeMap<usize, u64>,
     channel: i64,
+    /// What records of senders without state cost: they have no balance that could show it.
+    sources: i64,
+    in_flight: u64,
+}
+
+impl Look {
+    /// What is in flight to one group, and what senders without a state have paid for it.
+    fn note_channel(&mut self, record: &Record, sent: bool, below: bool) {
+        if record.source && sent {
+            self.sources += record.value;
+        }
+        if !below && (sent || record.ghost) {
+            self.channel += record.value;
+            self.in_flight += 1;
+        }
+    }
 }
 
 impl World {
@@ -114,6 +130,7 @@ impl World {
         for part in 0..self.broker.logs.len() {
             self.check_part(cut, part, &positions, ledgers, &mut look)?;
         }
+        self.stats.in_flight += look.in_flight;
         self.check_sums(ledgers, &look)
     }
 
@@ -143,8 +160,9 @@ impl World {
             let kept = !of_each[service].contains(base);
             for (offset, rec) in (batch.base..).zip(records) {
                 let record = self.records.get(*rec);
-                let sent = ledgers[&record.ledger].sent.contains(rec);
-                let at = format!("record {rec} at {tp}@{offset} of s{service}");
+                let known = ledgers[&record.ledger].sent.contains(rec);
+                let sent = if record.source { kept } else { known };
+                let at = format_args!("record {rec} at {tp}@{offset} of s{service}");
                 for group in &groups {
                     let below = positions.get(&(*group, part)).is_some_and(|c| offset < *c);
                     let got = look.received.get(&(*group, *rec)).copied().unwrap_or(0);
@@ -159,24 +177,22 @@ impl World {
                         ));
                     }
                     look.matched += u64::from(got);
-                    if !below && (sent || record.ghost) {
-                        look.channel += record.value;
-                    }
+                    look.note_channel(&record, sent, below);
                 }
                 if record.ghost {
                     continue;
                 }
-                if kept != sent {
+                if kept != sent || (known && !kept) {
                     return Err(format!(
-                        "{at} is in its sender's state: {sent}, but a restore keeps it: {kept}"
+                        "{at} is in its sender's state: {known}, but a restore keeps it: {kept}"
                     ));
                 }
-                if kept == of_all.contains(base) {
+                if (known || !record.source) && kept == of_all.contains(base) {
                     return Err(format!(
                         "{at} is kept: {kept}, but not so when all are restored"
                     ));
                 }
-                *look.sent.entry(record.ledger).or_default() += u64::from(sent);
+                *look.sent.entry(record.ledger).or_default() += u64::from(known);
             }
         }
         Ok(())
@@ -208,8 +224,8 @@ impl World {
             .map(|ledger| self.records.balance(ledger))
             .sum();
         let total = INITIAL * i64::try_from(ledgers.len()).expect("few states");
-        if states + look.channel != total {
-            let channel = look.channel;
+        let channel = look.channel - look.sources;
+        if states + channel != total {
             return Err(format!(
                 "money: {states} in states and {channel} in channels, not {total}"
             ));
@@ -277,7 +293,7 @@ impl World {
                 || busy
                 || !inst.waiting.is_empty()
                 || !inst.under_way.is_empty()
-                || inst.free_sends > 0
+                || !inst.open.is_empty()
             {
                 return Some(format!("{} has work under way", inst.id));
             }
@@ -327,9 +343,10 @@ impl World {
                             return Err(format!("{at} was received {got} times by group {group}"));
                         }
                         look.matched += 1;
+                        look.note_channel(&record, true, true);
                     }
                     let sent = ledgers[&record.ledger].sent.contains(rec);
-                    if !record.ghost && !sent {
+                    if !record.ghost && !record.source && !sent {
                         return Err(format!("{at} is visible, but its sender never sent it"));
                     }
                     *look.sent.entry(record.ledger).or_default() +=

@@ -17,7 +17,7 @@ const FREE_MAX: usize = 4;
 
 impl World {
     /// Puts records into requests, one or more to each partition.
-    pub fn requests(&mut self, _inst: usize, sends: &[Rec], owner: Owner) -> Vec<Request> {
+    pub fn requests(&mut self, inst: usize, sends: &[Rec], owner: Owner) -> Vec<Request> {
         let mut by_part: BTreeMap<usize, Vec<Rec>> = BTreeMap::new();
         for rec in sends {
             by_part
@@ -28,12 +28,14 @@ impl World {
         let mut requests = Vec::new();
         for (part, records) in by_part {
             let number = self.number();
-            requests.push(Request {
+            let request = Request {
                 number,
                 part,
                 records,
                 owner,
-            });
+            };
+            self.insts[inst].open.insert(number, request.clone());
+            requests.push(request);
         }
         requests
     }
@@ -50,7 +52,7 @@ impl World {
         self.after(delay, Event::SendTick(run));
         let inst = &self.insts[run.inst];
         let parked = inst.pausing.is_some() || inst.paused.is_some();
-        if parked || inst.free_sends >= FREE_MAX {
+        if parked || inst.free_sends() >= FREE_MAX {
             return;
         }
         let hops = self.rng.random_range(1..=4);
@@ -62,8 +64,6 @@ impl World {
             self.ledgers[ledger].sent.extend(sends.iter().copied());
         }
         for request in self.requests(run.inst, &sends, Owner::Free) {
-            self.insts[run.inst].free_sends += 1;
-            self.insts[run.inst].sending += 1;
             self.after(1, Event::ProduceTry(run, request));
         }
     }
@@ -78,7 +78,6 @@ impl World {
             return;
         }
         let (now, tp) = (self.moment(), self.tp(request.part));
-        let source = self.is_source(run.inst);
         let inst = &mut self.insts[run.inst];
         let intent = ProduceIntent {
             conn: inst.producer_conn(request.part),
@@ -90,13 +89,6 @@ impl World {
         let outcome = inst.sidecar.process.admit_produce(now, &intent);
         match outcome {
             Admission::Pass(Some(ticket)) => {
-                if source {
-                    // It has no state that could hold the send: it has sent what passed.
-                    let ledger = inst.ledger;
-                    self.ledgers[ledger]
-                        .sent
-                        .extend(request.records.iter().copied());
-                }
                 inst.under_way
                     .insert(request.number, (request.clone(), ticket));
                 let fate = self.fate();
@@ -222,11 +214,15 @@ impl World {
     }
 
     fn acknowledged(&mut self, run: Run, request: &Request) {
-        self.insts[run.inst].sending -= 1;
+        self.insts[run.inst].open.remove(&request.number);
+        if self.is_source(run.inst) {
+            let ledger = self.insts[run.inst].ledger;
+            self.ledgers[ledger]
+                .sent
+                .extend(request.records.iter().copied());
+        }
         match request.owner {
-            Owner::Free => {
-                self.insts[run.inst].free_sends -= 1;
-            }
+            Owner::Free => {}
             Owner::Work(consumer, number) => {
                 let work = self.insts[run.inst].consumers[consumer].work.as_mut();
                 if let Some(work) = work.filter(|work| work.number == number) {

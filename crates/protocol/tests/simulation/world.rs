@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use super::{
     admin::Admin,
     broker::Broker,
-    event::{Event, Fault, Request, Run},
+    event::{Event, Fault, Owner, Request, Run},
     ledger::{Ledger, Rec, Records},
     oracle::Checkpoint,
     restore::Restore,
@@ -112,10 +112,8 @@ pub struct Instance {
     pub waiting: Vec<Request>,
     /// Produces under way.
     pub under_way: BTreeMap<u64, (Request, Ticket)>,
-    /// Sends of its own that are not acknowledged.
-    pub free_sends: usize,
     /// Everything it sends that is not acknowledged, also for work it gave up.
-    pub sending: usize,
+    pub open: BTreeMap<u64, Request>,
     /// Set while the hook was asked to pause: the epoch.
     pub pausing: Option<u64>,
     /// Set while it is paused.
@@ -129,6 +127,12 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// How many sends that no record caused are not acknowledged.
+    pub fn free_sends(&self) -> usize {
+        let free = self.open.values();
+        free.filter(|request| request.owner == Owner::Free).count()
+    }
+
     /// The connection of a consumer's lane.
     pub fn conn(&self, consumer: usize, lane: usize) -> ConnId {
         ConnId(self.conns + 10 * consumer as u64 + lane as u64)
@@ -343,8 +347,7 @@ impl World {
             conns: 1_000,
             waiting: Vec::new(),
             under_way: BTreeMap::new(),
-            free_sends: 0,
-            sending: 0,
+            open: BTreeMap::new(),
             pausing: None,
             paused: None,
             link: [0, 0],
