@@ -36,6 +36,8 @@ const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
 const NO_SESSION: i32 = -1;
 // A client without sessions that has not asked for a partition for so long reads it no more.
 const STALE_AFTER: Duration = Duration::from_secs(5);
+// The core takes a reader that it has not heard of for ten seconds for gone; a session does not repeat what it wants.
+const SHOW_EVERY: Duration = Duration::from_secs(2);
 
 /// What a partition's log looked like when it was last heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,8 @@ pub struct FetchSession {
     /// Partitions of fetches without a session, and when they were last asked for.
     recent: BTreeMap<TopicPartition, (Instant, Option<Marks>)>,
     swept: Option<Instant>,
+    /// When the core last saw every partition of the session.
+    shown: Option<Instant>,
 }
 
 impl FetchSession {
@@ -273,7 +277,12 @@ impl FetchSession {
         let gone = session.forget(&ask.forgotten);
         decide.forgotten(conn, gone.iter());
         session.update(news);
-        let all = session.diverged || decide.is_holding();
+        let all = session.diverged
+            || decide.is_holding()
+            || self.shown.is_none_or(|at| at.elapsed() >= SHOW_EVERY);
+        if all {
+            self.shown = Some(Instant::now());
+        }
         expected.held = session.sort_out(conn, decide, all);
         let epoch = session.broker_epoch;
         if expected.held.is_empty() && !session.diverged {
