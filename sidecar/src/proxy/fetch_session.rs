@@ -6,7 +6,7 @@
 //! another session epoch. What may be fetched is asked of the core; nothing is decided here.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,7 @@ use super::{
     decide::Decide,
     edit::{Edits, Segments},
     fetch_list::{FetchList, Key, Part, free_of},
+    fetch_recent::Recent,
     fetch_request::build,
     topics::Topics,
 };
@@ -34,8 +35,6 @@ pub const HELD_WAIT_MAX: Duration = Duration::from_millis(500);
 const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
 const NO_SESSION: i32 = -1;
-// A client without sessions that has not asked for a partition for so long reads it no more.
-const STALE_AFTER: Duration = Duration::from_secs(5);
 // The core takes a reader that it has not heard of for ten seconds for gone; a session does not repeat what it wants.
 const SHOW_EVERY: Duration = Duration::from_secs(2);
 
@@ -61,7 +60,9 @@ impl Marks {
         }
     }
 
-    fn of(fetched: &FetchedPartition) -> Self {
+    /// As an answer tells.
+    #[must_use]
+    pub fn of(fetched: &FetchedPartition) -> Self {
         Self {
             high_watermark: fetched.high_watermark,
             last_stable: fetched.last_stable,
@@ -112,9 +113,8 @@ pub struct Expected {
 pub struct FetchSession {
     session: Option<FetchList>,
     names: HashMap<TopicKey, TopicName>,
-    /// Partitions of fetches without a session, and when they were last asked for.
-    recent: BTreeMap<TopicPartition, (Instant, Option<Marks>)>,
-    swept: Option<Instant>,
+    /// Partitions of fetches without a session.
+    recent: Recent,
     /// When the core last saw every partition of the session.
     shown: Option<Instant>,
 }
@@ -192,12 +192,12 @@ impl FetchSession {
             self.leave(conn, decide);
         }
         let parts: Vec<Part> = ask.partitions.iter().map(|want| self.part(want)).collect();
-        self.note_recent(conn, &parts, decide);
+        self.recent.asked(conn, &parts, decide);
         let free = free_of(conn, parts.iter(), decide);
         let (free, held): (Vec<_>, Vec<_>) = parts.iter().zip(free).partition(|(_, free)| *free);
         expected.held = held
             .into_iter()
-            .map(|(part, _)| self.held_once(part))
+            .map(|(part, _)| self.recent.held(part))
             .collect();
         if expected.held.is_empty() {
             return Plan::Send(frame.whole().clone().into());
@@ -320,7 +320,11 @@ impl FetchSession {
     pub fn answered(&mut self, answer: &FetchAnswer, expected: &Expected) {
         if !expected.founds && expected.session_id == 0 {
             for fetched in &answer.partitions {
-                self.note_marks_once(answer, fetched);
+                let name = self.names.get(&answer.topics[fetched.topic]);
+                if let Some(name) = name.filter(|_| fetched.error == 0) {
+                    let partition = TopicPartition::new(name.clone(), fetched.index);
+                    self.recent.heard(&partition, Marks::of(fetched));
+                }
             }
             return;
         }
@@ -360,59 +364,6 @@ impl FetchSession {
             listed: false,
             dirty: true,
             held: false,
-        }
-    }
-
-    fn held_once(&self, part: &Part) -> Held {
-        let recent = part
-            .partition
-            .as_ref()
-            .and_then(|partition| self.recent.get(partition));
-        Held {
-            key: (part.want.topic.clone(), part.want.index),
-            marks: recent.and_then(|(_, marks)| *marks).unwrap_or(part.marks),
-        }
-    }
-
-    fn note_recent(&mut self, conn: ConnId, parts: &[Part], decide: &Decide) {
-        let now = Instant::now();
-        for partition in parts.iter().filter_map(|part| part.partition.as_ref()) {
-            match self.recent.get_mut(partition) {
-                Some((seen, _)) => *seen = now,
-                None => {
-                    self.recent.insert(partition.clone(), (now, None));
-                }
-            }
-        }
-        if self
-            .swept
-            .is_some_and(|swept| now.duration_since(swept) < STALE_AFTER)
-        {
-            return;
-        }
-        self.swept = Some(now);
-        let stale = |seen: &Instant| now.duration_since(*seen) >= STALE_AFTER;
-        let gone: Vec<TopicPartition> = self
-            .recent
-            .iter()
-            .filter(|(_, (seen, _))| stale(seen))
-            .map(|(partition, _)| partition.clone())
-            .collect();
-        decide.forgotten(conn, gone.iter());
-        self.recent.retain(|_, (seen, _)| !stale(seen));
-    }
-
-    fn note_marks_once(&mut self, answer: &FetchAnswer, fetched: &FetchedPartition) {
-        let Some(name) = self.names.get(&answer.topics[fetched.topic]) else {
-            return;
-        };
-        let partition = TopicPartition::new(name.clone(), fetched.index);
-        if let Some((_, marks)) = self
-            .recent
-            .get_mut(&partition)
-            .filter(|_| fetched.error == 0)
-        {
-            *marks = Some(Marks::of(fetched));
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod edit;
 pub mod fetch_answer;
 pub mod fetch_list;
+pub mod fetch_recent;
 pub mod fetch_request;
 pub mod fetch_session;
 pub mod group;
