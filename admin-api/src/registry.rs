@@ -4,6 +4,10 @@
 //! with an error, never left open. The registry knows no epochs and no restores, and nothing of what is registered in
 //! the control topic.
 
+mod sidecar;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
@@ -13,11 +17,8 @@ use std::{
     time::Duration,
 };
 
-use cutline_client::link::{Downlink, LINK_VERSION, Uplink};
-use cutline_model::{
-    Capture, FromSidecar, GroupMembers, Incarnation, Offset, Scope, SidecarId, ToSidecar,
-    TopicName, TopicPartition,
-};
+use cutline_client::link::{Downlink, Uplink};
+use cutline_model::{FromSidecar, Incarnation, Offset, SidecarId, ToSidecar};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{
@@ -25,98 +26,12 @@ use tokio::{
     time::Instant,
 };
 
+pub use sidecar::{Connected, Hello, SidecarStatus};
+
 /// Messages that may wait for one sidecar; one that reads slower than that is cut off.
 pub const OUTBOX_MAX: usize = 4_096;
 /// Link events that a listener may be behind; more than a few for each of 10,000 sidecars.
 const EVENTS_BEHIND_MAX: usize = 65_536;
-
-/// What a sidecar said when it connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// Who it is.
-    pub sidecar: SidecarId,
-    /// Which run.
-    pub incarnation: Incarnation,
-    /// Whose state is one state.
-    pub scope: Scope,
-    /// How it captures.
-    pub capture: Capture,
-    /// The providers of its state.
-    pub providers: Vec<String>,
-    /// Where it listens for its application.
-    pub listen: String,
-}
-
-impl Hello {
-    /// Reads the first frame of a connection to the admin API of `deployment`.
-    ///
-    /// # Errors
-    /// Why the sidecar is refused, for people.
-    pub fn read(first: Uplink, deployment: &str) -> Result<Self, String> {
-        let Uplink::Hello {
-            version,
-            deployment: theirs,
-            sidecar,
-            incarnation,
-            scope,
-            capture,
-            providers,
-            listen,
-        } = first
-        else {
-            return Err("the first message must be hello".to_owned());
-        };
-        if version != LINK_VERSION {
-            return Err(format!(
-                "it speaks version {version} of this conversation, this admin API version {LINK_VERSION}: run both in the same version"
-            ));
-        }
-        if theirs != deployment {
-            return Err(format!(
-                "it belongs to deployment {theirs:?}, this admin API to {deployment:?}"
-            ));
-        }
-        if incarnation.as_str().is_empty() {
-            return Err("its incarnation is empty".to_owned());
-        }
-        Ok(Self {
-            sidecar,
-            incarnation,
-            scope,
-            capture,
-            providers,
-            listen,
-        })
-    }
-}
-
-/// What a sidecar says every second.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SidecarStatus {
-    /// Open connections of its application.
-    pub app_connections: u32,
-    /// Members behind it.
-    pub groups: Vec<GroupMembers>,
-    /// Partitions its application reads.
-    pub reads: Vec<TopicPartition>,
-    /// Topics its service produces to.
-    pub outputs: Vec<TopicName>,
-    /// True while fenced.
-    pub fenced: bool,
-}
-
-/// A connected sidecar, as the registry has it at one time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connected {
-    /// What it said when it connected.
-    pub hello: Hello,
-    /// Since when.
-    pub connected_at: Timestamp,
-    /// What it said last; `None` in its first second.
-    pub status: Option<SidecarStatus>,
-    /// The last record of the control topic that it has applied.
-    pub applied: Option<Offset>,
-}
 
 /// What happened on some link.
 #[derive(Clone, Debug)]
@@ -479,120 +394,5 @@ impl Registry {
 
     fn number(&self) -> u64 {
         self.0.next.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hello(incarnation: &str) -> Hello {
-        Hello {
-            sidecar: SidecarId::new("bank", "0"),
-            incarnation: incarnation.into(),
-            scope: Scope::Instance,
-            capture: Capture::Commit,
-            providers: Vec::new(),
-            listen: "127.0.0.1:1".to_owned(),
-        }
-    }
-
-    fn first_frame(version: u32, deployment: &str) -> Uplink {
-        Uplink::Hello {
-            version,
-            deployment: deployment.to_owned(),
-            sidecar: SidecarId::new("bank", "0"),
-            incarnation: "i".into(),
-            scope: Scope::Instance,
-            capture: Capture::Commit,
-            providers: Vec::new(),
-            listen: String::new(),
-        }
-    }
-
-    #[test]
-    fn a_sidecar_of_another_version_or_deployment_is_refused_with_the_reason() {
-        assert!(Hello::read(first_frame(LINK_VERSION, "here"), "here").is_ok());
-        let version = Hello::read(first_frame(LINK_VERSION + 1, "here"), "here").unwrap_err();
-        assert!(version.contains("version"), "{version}");
-        let elsewhere = Hello::read(first_frame(LINK_VERSION, "there"), "here").unwrap_err();
-        assert!(elsewhere.contains("\"there\""), "{elsewhere}");
-        assert!(Hello::read(Uplink::Applied { offset: Offset(0) }, "here").is_err());
-    }
-
-    #[tokio::test]
-    async fn a_newer_connection_replaces_the_older_and_is_not_ended_by_it() {
-        let registry = Registry::default();
-        let mut events = registry.listen();
-        let older = registry.admit(hello("first"));
-        let mut newer = registry.admit(hello("second"));
-        registry.lose(&older.token, "closed");
-        registry.receive(&older.token, Uplink::Applied { offset: Offset(9) });
-        let now = registry.get(&hello("").sidecar).unwrap();
-        assert_eq!(
-            (now.hello.incarnation.as_str(), now.applied),
-            ("second", None)
-        );
-        assert!(matches!(
-            events.recv().await,
-            Ok(LinkEvent::Connected { .. })
-        ));
-        let lost = events.recv().await.unwrap();
-        assert!(
-            matches!(lost, LinkEvent::Lost { incarnation, .. } if incarnation.as_str() == "first")
-        );
-        registry.cut(&hello("").sidecar, "enough");
-        assert!(newer.outbox.recv().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn what_was_asked_of_a_lost_sidecar_ends_with_an_error() {
-        let registry = Registry::default();
-        let mut link = registry.admit(hello("first"));
-        let id = link.token.sidecar.clone();
-        let limit = Duration::from_secs(30);
-        let asking = registry.clone();
-        let asked = tokio::spawn({
-            let id = id.clone();
-            async move {
-                asking
-                    .ask(&id, limit, |request| Downlink::ResumeHook { request })
-                    .await
-            }
-        });
-        assert!(matches!(
-            link.outbox.recv().await,
-            Some(Downlink::ResumeHook { .. })
-        ));
-        registry.lose(&link.token, "closed");
-        assert_eq!(asked.await.unwrap(), Err(LinkError::Lost(id.clone())));
-        let nobody = registry.ask(&id, limit, |request| Downlink::ResumeHook { request });
-        assert_eq!(nobody.await, Err(LinkError::NotConnected(id)));
-    }
-
-    #[tokio::test]
-    async fn waiting_for_applied_names_who_is_missing() {
-        let registry = Registry::default();
-        let link = registry.admit(hello("first"));
-        let all = BTreeSet::from([link.token.sidecar.clone(), SidecarId::new("x", "1")]);
-        registry.receive(&link.token, Uplink::Applied { offset: Offset(7) });
-        let missing = registry.wait_applied(Offset(7), &all, Instant::now()).await;
-        assert_eq!(missing, Err(BTreeSet::from([SidecarId::new("x", "1")])));
-        let one = BTreeSet::from([link.token.sidecar.clone()]);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let waiting = registry.wait_applied(Offset(8), &one, deadline);
-        registry.receive(&link.token, Uplink::Applied { offset: Offset(8) });
-        assert_eq!(waiting.await, Ok(()));
-    }
-
-    #[tokio::test]
-    async fn a_sidecar_that_does_not_read_is_cut_off() {
-        let registry = Registry::default();
-        let link = registry.admit(hello("first"));
-        let id = link.token.sidecar.clone();
-        let refused = (0..=OUTBOX_MAX as u64)
-            .find_map(|request| registry.send(&id, Downlink::ResumeHook { request }).err());
-        assert_eq!(refused, Some(LinkError::NotConnected(id.clone())));
-        assert!(registry.get(&id).is_none());
     }
 }

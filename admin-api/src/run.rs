@@ -30,8 +30,9 @@ use crate::{
 
 /// The pause between two attempts at something that is out of reach.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// How long the end waits for the epoch in progress to be recorded as failed, and for requests to be answered.
-const END_WAIT: Duration = Duration::from_secs(8);
+/// How long the end waits for the epoch in progress to be recorded as failed, and then for requests to be answered:
+/// together less than the ten seconds that supervisors commonly give.
+const END_WAIT: Duration = Duration::from_secs(4);
 const END_LOOK: Duration = Duration::from_millis(20);
 
 /// Why an admin API cannot run at all.
