@@ -11,7 +11,7 @@ use std::{
 };
 
 use cutline_client::link::Downlink;
-use cutline_control::{Hold, Record};
+use cutline_control::{Fence, Hold, Record};
 use cutline_model::{Closing, GroupId, Offset, SidecarId, ToSidecar, TopicName, TopicPartition};
 use cutline_protocol::restore::Entry;
 use futures_util::future::join_all;
@@ -29,10 +29,12 @@ const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Lifts fence and holds, in an order that no stale position survives. Done again it only pauses readers for a moment.
 pub async fn lift(run: &Run) -> Result<(), RestoreError> {
-    let fenced = run.journal.entries().iter();
-    let fenced = fenced
-        .into_iter()
-        .any(|entry| matches!(entry, Entry::Fenced { .. }));
+    // A fence may be in force that was not journaled any more, or lifted in an attempt before this one.
+    let control = super::gather::present(&run.app).await?;
+    let ours = |(fence, _): &(Fence, Offset)| fence.restore == run.id;
+    let journaled = |entry: &Entry| matches!(entry, Entry::Fenced { .. });
+    let fenced =
+        control.fence.as_ref().is_some_and(ours) || run.journal.entries().iter().any(journaled);
     if fenced {
         let read = read_by_groups(run).await?;
         let hold = |partition| Hold {

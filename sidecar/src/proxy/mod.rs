@@ -229,6 +229,8 @@ impl Proxy {
         let mut count = self.shared.count.subscribe();
         // The sender lives as long as the proxy, so this only ends with zero.
         let _none_left = count.wait_for(|count| *count == 0).await;
+        // Who comes back is told to the core again, which forgets them now.
+        self.shared.groups.clear();
     }
 
     /// Lets the application connect again.

@@ -111,8 +111,15 @@ impl Facts {
         problems
     }
 
+    /// True when the topic exists and is the one that the checkpoint knew.
+    fn is_same_topic(&self, topic: &TopicName) -> bool {
+        let then = self.topics_then.get(topic);
+        let now = self.topics_now.get(topic);
+        now.is_some_and(|now| then.is_none_or(|id| *id == now.id))
+    }
+
     pub(super) fn log_problems(&self) -> Vec<Problem> {
-        let exists = |p: &TopicPartition| self.topics_now.contains_key(&p.topic);
+        let exists = |p: &TopicPartition| self.is_same_topic(&p.topic);
         let mut problems = Vec::new();
         let mut needed: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
         for (group, partition, position) in self.restored_positions() {

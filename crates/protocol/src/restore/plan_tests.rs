@@ -74,7 +74,12 @@ fn topics_gone_or_made_again_are_refused() {
     let mut facts = world();
     let topic = facts.topics_now.get_mut(&"ab".into()).unwrap();
     topic.id = "id-new".into();
-    assert_eq!(codes(&facts), ["CL0305"]);
+    topic.partitions.insert(0, partition_now(0));
+    assert_eq!(
+        codes(&facts),
+        ["CL0305"],
+        "its log is no longer worth a word"
+    );
     facts.topics_now.remove(&"ab".into());
     assert_eq!(codes(&facts), ["CL0304"]);
 }

@@ -1,0 +1,11 @@
+//! Restoring on a real Kafka behind real sidecars: what was rolled back is gone, what belongs to the cut is there, once.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test are the test")]
+
+mod crash;
+mod ledger;
+mod refused;
+mod subset;
+mod transaction;
+mod whole;
+mod world;
