@@ -12,7 +12,7 @@ use integration_tests::{
     Kafka, KafkaOptions, Process, ProcessSpec, Run, binaries::binary, ports::free_ports, wait_until,
 };
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
+    ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };

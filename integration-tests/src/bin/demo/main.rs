@@ -36,7 +36,7 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     instances: usize,
     /// Records a second through the banks' topics
-    #[arg(long, default_value_t = 6_000)]
+    #[arg(long, default_value_t = 7_500)]
     rate: u64,
     /// How bank B is captured: by its commits, or by the hook it offers
     #[arg(long, value_enum, default_value_t = Capture::Commit)]

@@ -25,6 +25,8 @@ const DEPLOYMENT: &str = "demo";
 const FLOW_TIME: Duration = Duration::from_secs(4);
 /// How long the banks may take to be at work.
 const WORK_DEADLINE: Duration = Duration::from_secs(60);
+/// How long the flow of records is measured before and after something is done to them.
+const AROUND: Duration = Duration::from_secs(2);
 /// How long everything may take to settle after the load ended.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
 
@@ -83,31 +85,23 @@ impl Story {
     pub async fn tell(&mut self) -> Verdict {
         let (records_per_second, checkpoint) = self.checkpoint().await;
         let epoch = checkpoint["epoch"].to_string();
-        let pause_ms_max = self.pause(&epoch).await;
-        let status = word(&checkpoint["status"]);
-        if status != "COMPLETED" {
-            self.teller.bad("checkpoint", &checkpoint.to_string());
-            let count = self.bank.count(Duration::ZERO).await;
-            return Verdict {
-                checkpoint: status,
-                restore: "none".into(),
-                count,
-                pause_ms_max,
-                records_per_second,
-                naive: self.naive.clone(),
-            };
-        }
-        self.spoil().await;
-        let restore = self.roll_back(&epoch).await;
-        let count = self.settle().await;
-        Verdict {
-            checkpoint: status,
-            restore,
-            count,
-            pause_ms_max,
+        let mut verdict = Verdict {
+            checkpoint: word(&checkpoint["status"]),
+            restore: "NONE".into(),
+            count: None,
+            pause_ms_max: self.pause(&epoch).await,
             records_per_second,
+            records_per_second_restore: None,
             naive: self.naive.clone(),
+        };
+        if verdict.checkpoint == "COMPLETED" {
+            self.spoil().await;
+            let (rate, status) = self.roll_back(&epoch).await;
+            verdict.records_per_second_restore = Some(rate);
+            verdict.restore = status;
         }
+        verdict.count = Some(self.settle().await);
+        verdict
     }
 
     /// Leaves everything running and says how to end it.
@@ -129,23 +123,20 @@ impl Story {
     async fn checkpoint(&mut self) -> (f64, Value) {
         let mode = mode_word(self.options.mode);
         self.teller.chapter("A checkpoint, while they work");
-        let (begin, before) = (Instant::now(), self.bank.appended());
-        tokio::time::sleep(FLOW_TIME / 2).await;
-        let answer = self
-            .cutline(&[
-                "checkpoint",
-                "create",
-                "--mode",
-                mode,
-                "--wait",
-                "-o",
-                "json",
-            ])
-            .await;
-        tokio::time::sleep(FLOW_TIME / 2).await;
-        let appended = self.bank.appended() - before;
-        let rate =
-            f64::from(i32::try_from(appended).unwrap_or(i32::MAX)) / begin.elapsed().as_secs_f64();
+        let flow = Flow::begin(&self.bank);
+        tokio::time::sleep(AROUND).await;
+        let create = [
+            "checkpoint",
+            "create",
+            "--mode",
+            mode,
+            "--wait",
+            "-o",
+            "json",
+        ];
+        let answer = self.cutline(&create).await;
+        tokio::time::sleep(AROUND).await;
+        let rate = flow.rate(&self.bank);
         self.teller.say(
             "load",
             &format!("{rate:.0} records/s before, during and after"),
@@ -199,27 +190,39 @@ impl Story {
         );
     }
 
-    async fn roll_back(&mut self, epoch: &str) -> String {
+    async fn roll_back(&mut self, epoch: &str) -> (f64, String) {
         self.teller.chapter("Back to the checkpoint, in place");
-        let plan = self.admin.cutline(&["restore", "plan", epoch]).await;
-        self.teller.quote(&String::from_utf8_lossy(&plan.stdout));
-        let (begin, before) = (Instant::now(), self.bank.appended());
-        let restore = self
-            .cutline(&["restore", "create", epoch, "--wait", "-o", "json"])
-            .await;
-        let status = word(&restore["status"]);
-        let (seconds, appended) = (begin.elapsed().as_secs_f64(), self.bank.appended() - before);
-        let text = format!(
-            "{status} in {seconds:.1} s; {} records arrived meanwhile",
-            spaced(appended)
+        self.plan(epoch).await;
+        let flow = Flow::begin(&self.bank);
+        tokio::time::sleep(AROUND).await;
+        let begin = Instant::now();
+        let create = ["restore", "create", epoch, "--wait", "-o", "json"];
+        let restore = self.cutline(&create).await;
+        let seconds = begin.elapsed().as_secs_f64();
+        tokio::time::sleep(AROUND).await;
+        let rate = flow.rate(&self.bank);
+        self.teller.say(
+            "load",
+            &format!("{rate:.0} records/s before, during and after"),
         );
+        let status = word(&restore["status"]);
         if status == "COMPLETED" {
-            self.teller.good("restore", &text)
+            let text = format!("{} is COMPLETED in {seconds:.1} s", word(&restore["id"]));
+            self.teller.good("restore", &text);
         } else {
-            self.teller.bad("restore", &format!("{text}: {restore}"))
+            self.teller.bad("restore", &restore.to_string());
         }
-        tokio::time::sleep(FLOW_TIME).await;
-        status
+        (rate, status)
+    }
+
+    /// What a restore would do, in the plan's own first words; all of it is long.
+    async fn plan(&self, epoch: &str) {
+        self.teller
+            .say("$ cutline", &format!("restore plan {epoch}"));
+        let plan = self.admin.cutline(&["restore", "plan", epoch]).await;
+        let said = String::from_utf8_lossy(&plan.stdout).into_owned();
+        self.teller
+            .quote(said.split("\n\n").next().unwrap_or_default().trim_end());
     }
 
     async fn settle(&mut self) -> Count {
@@ -244,6 +247,27 @@ impl Story {
             );
         }
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+}
+
+/// Records on their way through the topics, measured from one moment to another.
+struct Flow {
+    begin: Instant,
+    appended: i64,
+}
+
+impl Flow {
+    fn begin(bank: &Bank) -> Self {
+        Self {
+            begin: Instant::now(),
+            appended: bank.appended(),
+        }
+    }
+
+    /// Records a second since the beginning.
+    fn rate(self, bank: &Bank) -> f64 {
+        let appended = i32::try_from(bank.appended() - self.appended).unwrap_or(i32::MAX);
+        f64::from(appended) / self.begin.elapsed().as_secs_f64()
     }
 }
 

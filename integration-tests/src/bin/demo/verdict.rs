@@ -13,11 +13,13 @@ pub struct Verdict {
     /// The restore's last status word.
     pub restore: String,
     /// The auditor's count after everything settled.
-    pub count: Count,
+    pub count: Option<Count>,
     /// The longest pause of any process, in milliseconds, where it was reported.
     pub pause_ms_max: Option<f64>,
     /// Records a second through the banks while the checkpoint was taken.
     pub records_per_second: f64,
+    /// The same while it was restored, where it was.
+    pub records_per_second_restore: Option<f64>,
     /// The count after a copy without a consistent cut, where one was asked for.
     pub naive: Option<Count>,
 }
@@ -26,22 +28,26 @@ impl Verdict {
     /// Whether all is as promised. What the naive copy did is no part of it.
     #[must_use]
     pub fn is_right(&self) -> bool {
-        self.checkpoint == "COMPLETED" && self.restore == "COMPLETED" && self.count.is_right()
+        self.checkpoint == "COMPLETED"
+            && self.restore == "COMPLETED"
+            && self.count.as_ref().is_some_and(Count::is_right)
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.count.as_ref();
         let mut line = json!({
             "checkpoint": self.checkpoint,
             "restore": self.restore,
-            "total_expected": self.count.total_expected,
-            "total_after": self.count.total_after,
-            "orphans": self.count.orphans,
-            "lost": self.count.lost,
-            "duplicates": self.count.duplicates,
+            "total_expected": count.map(|count| count.total_expected),
+            "total_after": count.map(|count| count.total_after),
+            "orphans": count.map(|count| count.orphans),
+            "lost": count.map(|count| count.lost),
+            "duplicates": count.map(|count| count.duplicates),
             "pause_ms_max": self.pause_ms_max,
             "records_per_second": self.records_per_second.round(),
+            "records_per_second_restore": self.records_per_second_restore.map(f64::round),
         });
         if let Some(naive) = &self.naive {
             line["naive"] = json!({
