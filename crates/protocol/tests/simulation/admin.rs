@@ -23,8 +23,9 @@ use super::{
 };
 
 /// Why an epoch may fail although nothing goes wrong: membership or topology changes under it.
-const EXCUSES: [&str; 4] = [
+const EXCUSES: [&str; 5] = [
     "rebalancing",
+    "assignments changed",
     "first produced to during the epoch",
     "more new partitions than one late mark",
     // A high watermark that lags when everything stands still in synchronous mode.
@@ -42,6 +43,8 @@ pub struct Admin {
     pub tried: usize,
     /// Why the epoch in progress quiesces.
     pub purpose: Purpose,
+    /// When the epoch in progress began.
+    pub began: u64,
     timer: Option<u64>,
     pairs: i16,
 }
@@ -67,13 +70,14 @@ impl World {
         self.admin.epoch += 1;
         self.admin.purpose = purpose;
         self.admin.timer = None;
+        self.admin.began = self.now;
         let config = CoordinatorConfig {
             epoch: Epoch(self.admin.epoch),
             mode: self.plan.mode,
             purpose,
             stopped,
             limits: self.plan.limits,
-            timeout: Duration::from_millis(3_000),
+            timeout: Duration::from_millis(1_500),
             prepare_timeout: Duration::from_millis(600),
             rules: self.rules,
         };

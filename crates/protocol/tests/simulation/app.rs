@@ -63,7 +63,7 @@ impl World {
         let mut sends: Vec<Rec> = Vec::new();
         for (_, _, rec) in &items {
             let hops = self.records.get(*rec).hops;
-            // Less than one on average, so that what is sent dies out, however many groups read it.
+            // Less than one on average.
             let answers = match self.rng.random_range(0..10) {
                 _ if hops == 0 => 0,
                 0..=4 => 0,
@@ -101,6 +101,14 @@ impl World {
         let parts: Vec<usize> = self.broker.parts_of(topic).collect();
         let part = parts[self.rng.random_range(0..parts.len())];
         let readers = self.broker.readers_of(topic).count();
+        // However many groups read it, what is sent dies out.
+        if readers > 1
+            && !self
+                .rng
+                .random_ratio(1, u32::try_from(readers).expect("few groups"))
+        {
+            return None;
+        }
         let record = Record {
             part,
             ledger: self.insts[inst].ledger,

@@ -252,6 +252,7 @@ impl World {
         let id = self.insts[inst].id.clone();
         self.registered.remove(&id);
         self.insts[inst].gone = true;
+        self.insts[inst].gone_at = self.now;
         self.insts[inst].sidecar.up = false;
         self.link_lost(inst);
         let groups: Vec<usize> = self.services[service].groups.clone();

@@ -89,8 +89,10 @@ impl World {
         let epoch = cut.epoch.0;
         let mut ledgers = BTreeMap::new();
         for ledger in 0..self.ledgers.len() {
-            // Nobody records what nobody has any more; who joined unseen has recorded nothing.
-            let ended = |i: &super::world::Instance| i.ledger != ledger || i.gone;
+            // Nobody records what nobody had any more when the epoch began; who joined since has recorded nothing.
+            let began = self.admin.began;
+            let ended =
+                |i: &super::world::Instance| i.ledger != ledger || (i.gone && i.gone_at <= began);
             let state = match self.snaps.get(&(epoch, ledger)) {
                 Some(state) => state.clone(),
                 None if self.insts.iter().all(ended) => self.ledgers[ledger].clone(),

@@ -14,6 +14,8 @@ use super::{
 
 /// How many sends of its own an application has under way at most.
 const FREE_MAX: usize = 4;
+/// How many records a schedule makes, but for those that answer others.
+const RECORDS_MAX: usize = 700;
 
 impl World {
     /// Puts records into requests, one or more to each partition.
@@ -52,7 +54,7 @@ impl World {
         self.after(delay, Event::SendTick(run));
         let inst = &self.insts[run.inst];
         let parked = inst.pausing.is_some() || inst.paused.is_some();
-        if parked || inst.free_sends() >= FREE_MAX {
+        if parked || inst.free_sends() >= FREE_MAX || self.records.len() > RECORDS_MAX {
             return;
         }
         let hops = self.rng.random_range(1..=4);

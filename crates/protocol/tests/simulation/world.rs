@@ -100,6 +100,8 @@ pub struct Instance {
     pub running: bool,
     /// True once it has ended for good.
     pub gone: bool,
+    /// And when.
+    pub gone_at: u64,
     /// True while a restore keeps it away.
     pub fenced: bool,
     /// What earlier runs of the application than this one sent is never appended any more.
@@ -341,6 +343,7 @@ impl World {
             app: 0,
             running: false,
             gone: false,
+            gone_at: 0,
             fenced: false,
             fenced_app: 0,
             consumers: groups.into_iter().map(Consumer::new).collect(),
