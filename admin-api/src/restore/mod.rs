@@ -226,7 +226,7 @@ fn assemble(
         survey: None,
         stillness: None,
         seq: records.len() as u64,
-        aborted: read.aborted,
+        beside: read.beside,
         doomed: None,
     })
 }

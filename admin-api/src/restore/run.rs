@@ -19,7 +19,7 @@ use super::{
     log, put,
     scan::Scan,
     stop,
-    stored::{self, Begun},
+    stored::{self, Begun, Beside},
     timeline, view,
 };
 use crate::{app::App, busy::BusyGuard};
@@ -51,7 +51,7 @@ pub struct Run {
     pub(super) survey: Option<Survey>,
     pub(super) stillness: Option<stop::Stillness>,
     pub(super) seq: u64,
-    pub(super) aborted: bool,
+    pub(super) beside: Beside,
     /// Why it is given up, once it is.
     pub(super) doomed: Option<String>,
 }
@@ -86,7 +86,7 @@ impl Run {
             }
             if self.journal.may_give_up() && self.doomed.is_none() {
                 tracing::warn!(restore = self.id, %error, "restore is given up");
-                self.aborted = matches!(error, RestoreError::Aborted);
+                self.beside.aborted = matches!(error, RestoreError::Aborted);
                 self.doomed = Some(error.to_string());
                 continue;
             }
@@ -160,7 +160,7 @@ impl Run {
     async fn record(&mut self, entry: Entry) -> Result<(), RestoreError> {
         let metadata = self.app.kafka.metadata();
         let (id, seq, epoch) = (&self.id, self.seq, self.epoch);
-        let record = stored::entry_record(id, seq, epoch, &entry, self.aborted, |topic| {
+        let record = stored::entry_record(id, seq, epoch, &entry, &self.beside, |topic| {
             log::topic_id(&metadata, topic)
         });
         self.app.repository.append_journal(&record).await?;
@@ -174,7 +174,7 @@ impl Run {
             .record(entry)
             .map_err(|error| RestoreError::Journal(error.to_string()))?;
         tracing::info!(restore = self.id, epoch = %self.epoch, step = name, "restore step done");
-        let status = view::status_of(&self.journal, self.aborted);
+        let status = view::status_of(&self.journal, self.beside.aborted);
         let data = json!({ "id": self.id, "epoch": self.epoch, "step": name, "status": status });
         self.app.events.publish("restore.step", data);
         Ok(())
@@ -194,11 +194,12 @@ impl Run {
             self.seq = count;
             self.journal = read.journal;
             self.masks = read.masks;
+            self.beside = read.beside;
         }
     }
 
     fn tell_end(&self) {
-        let status = view::status_of(&self.journal, self.aborted);
+        let status = view::status_of(&self.journal, self.beside.aborted);
         let duration = Timestamp::now()
             .duration_since(self.started_at)
             .unsigned_abs();

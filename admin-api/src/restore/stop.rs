@@ -17,6 +17,7 @@ use super::{
     RestoreError, gather, log,
     run::{Run, Survey},
     scan::Producers,
+    view,
 };
 use crate::{
     app::App,
@@ -103,6 +104,8 @@ pub async fn check_readers(run: &mut Run) -> Result<(), RestoreError> {
     gather::look_at_readers(&app, facts, &ends).await?;
     let masks = masks_of(facts, &ends, &facts.writers).map_err(RestoreError::NotFeasible)?;
     let seen = contaminated(facts, &changed(facts, &masks, &facts.writers));
+    run.beside.contaminated = seen.iter().map(view::contamination).collect();
+    let facts = &run.survey()?.facts;
     if !seen.is_empty() && !facts.allow_contaminated {
         let problems = seen.into_iter().map(Problem::Contaminated);
         return Err(RestoreError::NotFeasible(problems.collect()));

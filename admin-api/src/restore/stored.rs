@@ -100,6 +100,8 @@ enum Stored {
     },
     MasksMade {
         masks: Vec<MaskRecord>,
+        #[serde(default)]
+        contaminated: Vec<Contamination>,
     },
     StateBegun,
     StateRestored {
@@ -165,6 +167,15 @@ impl Begun {
     }
 }
 
+/// What a record says beside its entry.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// The user gave the restore up.
+    pub aborted: bool,
+    /// Who has seen what is masked.
+    pub contaminated: Vec<Contamination>,
+}
+
 /// A journal read back.
 #[derive(Debug)]
 pub struct Read {
@@ -172,8 +183,8 @@ pub struct Read {
     pub begun: Begun,
     /// What was done.
     pub journal: Journal,
-    /// True when the user ended it.
-    pub aborted: bool,
+    /// What its records say beside that.
+    pub beside: Beside,
     /// The masks it made, with the ids of their topics.
     pub masks: Vec<MaskRecord>,
 }
@@ -185,14 +196,14 @@ pub fn first_record(id: &str, epoch: Epoch, begun: &Begun) -> JournalRecord {
     record(id, 0, epoch, &Entry::Planned, Stored::Planned { begun })
 }
 
-/// The record of `entry`. `aborted` says that the user gave the restore up; `topic_now` gives the ids of topics.
+/// The record of `entry`. `topic_now` gives the ids of topics.
 #[must_use]
 pub fn entry_record(
     id: &str,
     seq: u64,
     epoch: Epoch,
     entry: &Entry,
-    aborted: bool,
+    beside: &Beside,
     topic_now: impl Fn(&TopicName) -> Option<String>,
 ) -> JournalRecord {
     let stored = match entry.clone() {
@@ -210,6 +221,7 @@ pub fn entry_record(
         },
         Entry::MasksMade { masks } => Stored::MasksMade {
             masks: cut::mask_records(&masks, topic_now),
+            contaminated: beside.contaminated.clone(),
         },
         Entry::StateBegun => Stored::StateBegun,
         Entry::StateRestored { process } => Stored::StateRestored { process },
@@ -218,7 +230,10 @@ pub fn entry_record(
         Entry::TimelineCommitted { offset } => Stored::TimelineCommitted { offset },
         Entry::Lifted => Stored::Lifted,
         Entry::Completed => Stored::Completed,
-        Entry::GivingUp { reason } => Stored::GivingUp { reason, aborted },
+        Entry::GivingUp { reason } => Stored::GivingUp {
+            reason,
+            aborted: beside.aborted,
+        },
         Entry::GivenUp => Stored::GivenUp,
     };
     let record = record(id, seq, epoch, entry, stored);
@@ -261,16 +276,24 @@ pub fn read(records: &[JournalRecord]) -> Result<Read, RestoreError> {
     let mut read = Read {
         journal: begun.journal(),
         begun,
-        aborted: false,
+        beside: Beside::default(),
         masks: Vec::new(),
     };
+    read.beside
+        .contaminated
+        .clone_from(&read.begun.contaminated);
     for record in &records[1..] {
         let stored = open(record)?;
         if let Stored::GivingUp { aborted, .. } = &stored {
-            read.aborted = *aborted;
+            read.beside.aborted = *aborted;
         }
-        if let Stored::MasksMade { masks } = &stored {
+        if let Stored::MasksMade {
+            masks,
+            contaminated,
+        } = &stored
+        {
             read.masks.clone_from(masks);
+            read.beside.contaminated.clone_from(contaminated);
         }
         let entry = entry_of(stored);
         let recorded = read.journal.record(entry);
@@ -312,7 +335,7 @@ fn entry_of(stored: Stored) -> Entry {
                 .map(|end| (end.partition, end.offset))
                 .collect(),
         },
-        Stored::MasksMade { masks } => Entry::MasksMade {
+        Stored::MasksMade { masks, .. } => Entry::MasksMade {
             masks: all_masks(&masks),
         },
         Stored::StateBegun => Entry::StateBegun,
@@ -336,94 +359,5 @@ fn all_masks(records: &[MaskRecord]) -> Masks {
 }
 
 #[cfg(test)]
-mod tests {
-    use cutline_model::{OffsetRange, RangeSet, TopicPartition};
-
-    use super::*;
-
-    fn begun() -> Begun {
-        Begun {
-            services: ["bank".into()].into(),
-            groups: [("g".into(), "bank".into())].into(),
-            states: Vec::new(),
-            holds: Vec::new(),
-            safety_checkpoint: true,
-            allow_contamination: false,
-            contaminated: Vec::new(),
-            warnings: vec!["mind the gap".to_owned()],
-            members: vec![Members {
-                sidecar: SidecarId::new("bank", "0"),
-                group: "g".into(),
-                count: 1,
-            }],
-        }
-    }
-
-    fn entries() -> Vec<Entry> {
-        let partition = TopicPartition::new("t", 0);
-        let ranges: RangeSet = [OffsetRange::new(Offset(3), Offset(9))]
-            .into_iter()
-            .collect();
-        let mut masks = Masks::default();
-        masks.replace(&"bank".into(), [(partition.clone(), ranges)].into());
-        vec![
-            Entry::HoldsWritten { offset: Offset(1) },
-            Entry::Quiesced {
-                epoch: Epoch(5),
-                safety: None,
-            },
-            Entry::Fenced { offset: Offset(2) },
-            Entry::Emptied {
-                transactional_ids: vec!["tx".to_owned()],
-            },
-            Entry::EndsFixed {
-                marker: MarkerId {
-                    producer_id: 4,
-                    producer_epoch: 1,
-                },
-                ends: [(partition, Offset(9))].into(),
-            },
-            Entry::MasksMade { masks },
-            Entry::StateBegun,
-            Entry::OffsetsCommitted,
-            Entry::TimelineTaken {
-                timeline: Timeline(1),
-            },
-            Entry::TimelineCommitted { offset: Offset(3) },
-            Entry::Lifted,
-            Entry::Completed,
-        ]
-    }
-
-    fn records() -> Vec<JournalRecord> {
-        let id = |_: &TopicName| Some("id".to_owned());
-        let first = first_record("r", Epoch(3), &begun());
-        let rest = entries().into_iter().zip(1..);
-        let rest = rest.map(|(entry, seq)| entry_record("r", seq, Epoch(3), &entry, false, id));
-        [first].into_iter().chain(rest).collect()
-    }
-
-    #[test]
-    fn a_journal_survives_its_stored_form() {
-        let read = read(&records()).unwrap();
-        assert_eq!(read.begun, begun());
-        let mut expected = begun().journal();
-        for entry in entries() {
-            expected.record(entry).unwrap();
-        }
-        assert_eq!(read.journal, expected);
-        assert_eq!(read.masks[0].topic_id, "id");
-        assert!(records().last().unwrap().finished);
-    }
-
-    #[test]
-    fn records_of_another_version_or_out_of_order_are_refused() {
-        let mut newer = records();
-        newer[2].data["version"] = serde_json::json!(2);
-        assert!(read(&newer).unwrap_err().to_string().contains("version 2"));
-        let mut torn = records();
-        torn.remove(3);
-        assert!(read(&torn).is_err());
-        assert!(read(&[]).is_err());
-    }
-}
+#[path = "stored_tests.rs"]
+mod tests;

@@ -243,16 +243,15 @@ fn fill(view: &mut RestoreView, read: &stored::Read) {
     let Begun {
         services,
         states,
-        contaminated,
         warnings,
         ..
     } = &read.begun;
-    view.status = status_of(&read.journal, read.aborted);
+    view.status = status_of(&read.journal, read.beside.aborted);
     view.services = services.iter().map(ToString::to_string).collect();
     view.safety_epoch = read.journal.safety();
     view.timeline = read.journal.timeline();
     view.masked_offsets = masked_offsets(&read.masks, services);
-    view.contaminated.clone_from(contaminated);
+    view.contaminated.clone_from(&read.beside.contaminated);
     view.warnings.clone_from(warnings);
     let restored = |entry: &Entry| match entry {
         Entry::StateRestored { process } => Some(process.clone()),

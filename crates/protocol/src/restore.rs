@@ -20,7 +20,5 @@ pub use facts::{Facts, GroupNow, MemberNow, PartitionNow, SidecarNow, TopicNow, 
 pub use journal::{Journal, OutOfOrder, Resumption};
 pub use plan::{GroupTarget, Plan, StateTarget, group_targets, plan};
 pub use problem::{Notice, Problem};
-pub use reach::{
-    Contamination, MASK_RANGES_MAX, changed, contaminated, holds, masks_of, scan_from,
-};
+pub use reach::{Contamination, LIST_BYTES_MAX, changed, contaminated, holds, masks_of, scan_from};
 pub use step::{Entry, Step};

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use integration_tests::{wait_at_most, wait_for, wait_until};
+use integration_tests::{Sidecar, wait_at_most, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use crate::world::{FLOW_DEADLINE, Options, RESTORE_DEADLINE, World};
@@ -128,6 +128,58 @@ async fn what_is_fenced_stays_fenced_until_all_is_consistent() {
     let view = world.ended(&id).await;
     assert_eq!(view["status"], "COMPLETED", "{view}");
     world.b[0].start();
+    world.wait_for_flow(100).await;
+    world.settle_and_check("reader").await;
+}
+
+#[tokio::test]
+async fn a_sidecar_killed_at_any_step_leaves_one_world_or_the_other() {
+    let mut world = World::start(Options::default()).await;
+    let epoch = world.checkpoint("aligned").await;
+    for records in (2..RECORDS).step_by(2) {
+        world.wait_for_flow(50).await;
+        let request = json!({ "epoch": epoch, "safety_checkpoint": false });
+        let id = begin_when_possible(&world, &request).await;
+        while world.journal(&id) < records {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.b[0].sidecar.restart(true).await;
+        let view = world.ended(&id).await;
+        eprintln!(
+            "killed after record {records}: {} {}",
+            view["status"], view["reason"]
+        );
+        let touched = records >= STATE_BEGUN;
+        assert!(!touched || view["status"] == "COMPLETED", "{view}");
+    }
+    world.wait_for_flow(100).await;
+    world.settle_and_check("reader").await;
+}
+
+/// A sidecar that was just killed is known again only after some time.
+async fn begin_when_possible(world: &World, request: &Value) -> String {
+    wait_for(FLOW_DEADLINE, "a restore to begin", || async {
+        let (status, view) = world.admin.post("/v1/restores", request).await;
+        (status == 202).then(|| view["id"].as_str().unwrap().to_owned())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_reader_whose_sidecar_dies_does_not_hold_up_a_restore_for_ever() {
+    let mut world = World::start(Options::default()).await;
+    let mut looker = Sidecar::start(&world.sidecar_options("looker", "0")).await;
+    let epoch = world.checkpoint("aligned").await;
+    world.wait_for_flow(100).await;
+    let id = world
+        .begin(&json!({ "epoch": epoch, "safety_checkpoint": false }))
+        .await;
+    while world.journal(&id) < STATE_BEGUN {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    looker.process().kill();
+    let view = world.ended(&id).await;
+    assert_eq!(view["status"], "COMPLETED", "{view}");
     world.wait_for_flow(100).await;
     world.settle_and_check("reader").await;
 }

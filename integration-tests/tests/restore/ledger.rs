@@ -40,6 +40,8 @@ pub struct LedgerOptions {
     pub group: String,
     /// Its static membership, if it has one.
     pub instance: Option<String>,
+    /// True for a group of KIP-848.
+    pub kip848: bool,
     /// From where.
     pub from: String,
     /// To the same partition of which topic.
@@ -151,10 +153,14 @@ impl Worker {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
-            .set("heartbeat.interval.ms", "500")
             .set("reconnect.backoff.max.ms", "500")
             .set("fetch.wait.max.ms", "50")
             .set("log_level", "2");
+        if options.kip848 {
+            config.set("group.protocol", "consumer");
+        } else {
+            config.set("heartbeat.interval.ms", "500");
+        }
         if let Some(instance) = &options.instance {
             config.set("group.instance.id", instance);
         }

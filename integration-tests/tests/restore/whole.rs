@@ -37,6 +37,16 @@ async fn three_instances_with_state_of_their_own_are_rolled_back() {
     let options = Options {
         instances: 3,
         partitions: 3,
+        ..Options::default()
+    };
+    rolls_back("aligned", options).await;
+}
+
+#[tokio::test]
+async fn groups_of_the_new_protocol_are_rolled_back() {
+    let options = Options {
+        kip848: true,
+        ..Options::default()
     };
     rolls_back("aligned", options).await;
 }

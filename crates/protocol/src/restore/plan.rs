@@ -10,6 +10,7 @@ use cutline_model::{
 
 use super::{
     Contamination, Facts, Notice, Problem, changed, compacted, contaminated, holds, masks_of,
+    reach::holds_problem,
 };
 use crate::{Cut, mask::Masks};
 
@@ -67,6 +68,7 @@ pub fn plan(facts: &Facts) -> Result<Plan, Vec<Problem>> {
     problems.extend(facts.member_problems());
     problems.extend(facts.instance_problems());
     problems.extend(facts.history_problems());
+    problems.extend(holds_problem(facts));
     let ends = present_ends(facts);
     let mut reach = None;
     match masks_of(facts, &ends, &facts.writers) {

@@ -172,14 +172,16 @@ pub enum Problem {
         "the sidecar {0} is registered but not connected: start it, or evict it when it is gone for good"
     )]
     SidecarAway(SidecarId),
-    /// The masks would be too many for the control topic.
+    /// A list would not fit in the control topic.
     #[error(
-        "{count} ranges would have to be masked, more than the limit of {limit}: restore the other writers of shared topics too, or use a later checkpoint"
+        "the {what} of this restore would take up to {bytes} bytes in the control topic, more than the limit of {limit}: restore fewer services at once, or the other writers of shared topics too"
     )]
-    TooManyRanges {
-        /// How many.
-        count: usize,
-        /// How many may be.
+    TooLarge {
+        /// Which list.
+        what: &'static str,
+        /// How large it may become.
+        bytes: usize,
+        /// How large it may be.
         limit: usize,
     },
 }
@@ -207,7 +209,7 @@ impl Problem {
             Self::OtherHistory { .. } => "CL0315",
             Self::NotTold { .. } => "CL0316",
             Self::Compacted(_) => "CL0317",
-            Self::TooManyRanges { .. } => "CL0318",
+            Self::TooLarge { .. } => "CL0318",
             Self::SidecarAway(_) => "CL0319",
         }
     }

@@ -17,9 +17,11 @@ use crate::{
     mask::{Masks, mask_start, new_mask},
 };
 
-/// The most masked ranges there may be on all partitions together: the control topic's record that lists them is limited
-/// to 8 MiB, and each takes up to some 60 bytes.
-pub const MASK_RANGES_MAX: usize = 100_000;
+/// The largest list of masks or of holds, in bytes as the control topic writes it: a record there is limited to 8 MiB.
+pub const LIST_BYTES_MAX: usize = 8_000_000;
+/// What an entry of such a list takes beside its names, and a range in it: the JSON around them, numbers at their longest.
+const ENTRY_BYTES: usize = 160;
+const RANGE_BYTES: usize = 64;
 
 /// Somebody who is not restored has seen what is rolled back, or has missed what comes back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,16 +125,51 @@ pub fn masks_of(
     for (service, ranges) in fresh {
         masks.replace(&service, ranges);
     }
-    let count = masks.iter().map(|(_, _, set)| set.ranges().len()).sum();
-    if count > MASK_RANGES_MAX {
-        let limit = MASK_RANGES_MAX;
-        problems.push(Problem::TooManyRanges { count, limit });
-    }
+    forget_removed(facts, &mut masks);
+    let entry = |(service, partition, set): (&ServiceName, &TopicPartition, &RangeSet)| {
+        let names = service.as_str().len() + partition.topic.as_str().len();
+        ENTRY_BYTES + names + RANGE_BYTES * set.ranges().len()
+    };
+    problems.extend(too_large("masks", masks.iter().map(entry).sum()));
     if problems.is_empty() {
         Ok(masks)
     } else {
         Err(problems)
     }
+}
+
+/// Nobody can read any more what the log has lost at its beginning.
+fn forget_removed(facts: &Facts, masks: &mut Masks) {
+    let below: BTreeMap<TopicPartition, Offset> = masks
+        .iter()
+        .filter_map(|(_, partition, set)| {
+            let log_start = facts.partition_now(partition)?.log_start;
+            let first = set.ranges().first()?;
+            (first.start < log_start).then(|| (partition.clone(), log_start))
+        })
+        .collect();
+    for (partition, log_start) in below {
+        masks.forget_below(&partition, log_start);
+    }
+}
+
+/// What stands against holds on every partition that a restored service reads or writes.
+#[must_use]
+pub(super) fn holds_problem(facts: &Facts) -> Option<Problem> {
+    let written = facts.restored_outputs().into_values().flatten();
+    let read = facts.restored_positions().map(|(_, p, _)| p.topic.clone());
+    let topics: BTreeSet<TopicName> = written.chain(read).collect();
+    let bytes = topics.iter().map(|topic| {
+        let now = facts.topics_now.get(topic);
+        let partitions = now.map_or(0, |now| now.partitions.len());
+        partitions * (ENTRY_BYTES + topic.as_str().len())
+    });
+    too_large("holds", bytes.sum())
+}
+
+fn too_large(what: &'static str, bytes: usize) -> Option<Problem> {
+    let limit = LIST_BYTES_MAX;
+    (bytes > limit).then_some(Problem::TooLarge { what, bytes, limit })
 }
 
 /// The new masks on one partition, by writer of `own`.
@@ -356,3 +393,7 @@ impl Facts {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reach_tests.rs"]
+mod tests;
