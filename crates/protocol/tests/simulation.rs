@@ -107,3 +107,77 @@ fn every_committed_cut_is_consistent_and_every_restore_is_a_run_that_could_have_
         assert!(rate > 0.5, "too few {mode} epochs commit: {rate}");
     }
 }
+
+/// Breaks one rule and demands that the judge, and not some deadline, notices.
+fn is_caught(danger: Danger) {
+    if let Some(seed) = number("CUTLINE_SIM_SEED") {
+        eprintln!("{:#?}", run(seed, danger, true));
+        return;
+    }
+    let (stats, failure) = search(SABOTAGE_SCHEDULES, danger);
+    let (seed, why) = failure.expect("a broken rule makes some schedule fail");
+    eprintln!(
+        "{danger:?}: seed {seed}, {} schedules passed: {why}",
+        stats.schedules
+    );
+    assert!(
+        why.starts_with("epoch ") || why.starts_with("at the end: "),
+        "{danger:?} was noticed otherwise than by states and logs: {why}"
+    );
+}
+
+#[test]
+fn cutting_before_all_are_armed_is_caught() {
+    is_caught(Danger::NoArmBarrier);
+}
+
+#[test]
+fn cutting_before_all_are_armed_fails_epochs_where_the_offsets_are_added_up() {
+    let (stats, failure) = search(SABOTAGE_SCHEDULES / 4, Danger::NoArmBarrierAddedUp);
+    assert_eq!(failure, None);
+    let stopped = stats.failed.iter();
+    let stopped = stopped.filter(|(why, _)| why.contains("do not make a consistent cut"));
+    let count: u64 = stopped.map(|(_, count)| count).sum();
+    eprintln!("{count} epochs were stopped by arithmetic");
+    assert!(count > 0, "the danger was never met: {stats:#?}");
+}
+
+#[test]
+fn a_gate_opened_when_end_txn_answers_is_caught() {
+    is_caught(Danger::GateOnEndTxn);
+}
+
+#[test]
+fn ends_listed_after_the_confirmations_are_caught() {
+    is_caught(Danger::EndsAfterConfirmations);
+}
+
+#[test]
+fn a_restart_unseen_is_caught() {
+    is_caught(Danger::RestartUnseen);
+}
+
+#[test]
+fn a_join_unseen_is_caught() {
+    is_caught(Danger::JoinUnseen);
+}
+
+#[test]
+fn a_barrier_taken_for_a_bound_is_caught() {
+    is_caught(Danger::BarrierIsBound);
+}
+
+#[test]
+fn a_writers_range_forgotten_on_a_shared_partition_is_caught() {
+    is_caught(Danger::RangeForgotten);
+}
+
+#[test]
+fn a_mask_that_starts_at_the_last_marker_is_caught() {
+    is_caught(Danger::MaskStartsLate);
+}
+
+#[test]
+fn a_first_produce_without_a_late_mark_is_caught() {
+    is_caught(Danger::NoLateMark);
+}

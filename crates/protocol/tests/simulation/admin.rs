@@ -189,7 +189,11 @@ impl World {
     fn send_down(&mut self, id: &SidecarId, message: ToSidecar) {
         let Some(inst) = self.inst_of(id) else { return };
         let mut copies = self.copies(inst, 1);
-        if self.plan.danger == Danger::NoArmBarrier && matches!(message, ToSidecar::Arm { .. }) {
+        let late = matches!(
+            self.plan.danger,
+            Danger::NoArmBarrier | Danger::NoArmBarrierAddedUp
+        );
+        if late && matches!(message, ToSidecar::Arm { .. }) {
             // Some are armed late; what follows on the same link waits behind.
             let late = self.rng.random_range(0..30_000);
             copies.iter_mut().for_each(|at| *at += late);

@@ -297,7 +297,11 @@ impl World {
             self.land(marking, part);
         }
         let mut ends = BTreeMap::new();
-        for partition in &planned.fences {
+        // Only now: until its connections were closed, an application may have made another topic.
+        let fences = self
+            .facts(restore.checkpoint, &services)
+            .restored_partitions();
+        for partition in &fences {
             let part = self.broker.part(partition);
             let log = &mut self.broker.logs[part];
             let fence = log.append_control(FENCE, true);
@@ -329,8 +333,12 @@ impl World {
             if self.rng.random_ratio(1, 2) {
                 let service = self.insts[inst].service;
                 let log = &mut self.broker.logs[request.part];
+                let fresh = !log.exists;
                 log.append(inst, service, &request.records);
                 self.raise_high(request.part);
+                if fresh {
+                    self.topic_made(request.part);
+                }
                 if request.owner == Owner::Free {
                     self.tell(|| format!("answered at the fence: {request:?}"));
                 }

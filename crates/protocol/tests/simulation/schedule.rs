@@ -13,6 +13,8 @@ pub enum Danger {
     None,
     /// Nobody waits until all are armed, and nobody adds up afterwards.
     NoArmBarrier,
+    /// Nobody waits until all are armed, but the manifest's arithmetic is kept.
+    NoArmBarrierAddedUp,
     /// The gate opens when EndTxn answers, before the markers are in the log.
     GateOnEndTxn,
     /// Ends are listed after the confirmations.
@@ -41,6 +43,7 @@ impl Danger {
                 rules.arm_barrier = false;
                 rules.arithmetic = false;
             }
+            Self::NoArmBarrierAddedUp => rules.arm_barrier = false,
             Self::EndsAfterConfirmations => rules.list_before_confirm = false,
             Self::RestartUnseen => rules.see_restarts = false,
             Self::JoinUnseen => rules.see_joins = false,
@@ -310,7 +313,8 @@ fn furnish(rng: &mut StdRng, service: &mut ServicePlan, topics: usize, danger: D
         Danger::EndsAfterConfirmations
         | Danger::RestartUnseen
         | Danger::NoLateMark
-        | Danger::NoArmBarrier => 4,
+        | Danger::NoArmBarrier
+        | Danger::NoArmBarrierAddedUp => 4,
         _ => 1,
     };
     if rng.random_ratio(late, 5) {

@@ -8,8 +8,7 @@ use std::{
 };
 
 use cutline_model::{
-    Capture, Epoch, Incarnation, MarkerId, Offset, Scope, ServiceName, SidecarId, TopicName,
-    TopicPartition,
+    Incarnation, MarkerId, Offset, Scope, ServiceName, SidecarId, TopicName, TopicPartition,
 };
 use cutline_protocol::{ConnId, Moment, Process, Rules, Ticket, mask::Masks};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -517,11 +516,6 @@ impl World {
         !plan.has_state && plan.groups.is_empty()
     }
 
-    /// True for applications whose work a hook parks.
-    pub fn has_hook(&self, inst: usize) -> bool {
-        self.service_plan(inst).capture == Capture::Hook
-    }
-
     /// True while a run of the application is the present one and it is not kept away.
     pub fn app_runs(&self, run: Run) -> bool {
         let inst = &self.insts[run.inst];
@@ -559,9 +553,4 @@ impl Consumer {
             fetching: [None, None],
         }
     }
-}
-
-/// The epoch as the model counts it.
-pub fn epoch_of(epoch: Epoch) -> u64 {
-    epoch.0
 }
