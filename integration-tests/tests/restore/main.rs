@@ -5,6 +5,7 @@
 mod crash;
 mod ledger;
 mod refused;
+mod shared;
 mod subset;
 mod transaction;
 mod whole;

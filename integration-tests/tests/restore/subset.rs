@@ -1,8 +1,8 @@
 //! Some go back and others stay: who has seen too much is named.
 
-use integration_tests::Sidecar;
 use integration_tests::flow::{Watch, WatchOptions};
 use integration_tests::wait_until;
+use integration_tests::{Run, Sidecar};
 use serde_json::json;
 
 use crate::world::{FLOW_DEADLINE, Options, World};
@@ -82,4 +82,33 @@ async fn a_reader_without_a_group_that_stays_is_contaminated_too() {
         named.iter().any(|reader| reader["service"] == "looker"),
         "{plan}"
     );
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_keeps_nobody_else_from_being_restored() {
+    let mut world = World::start(Options::default()).await;
+    let state = Run::this().part("state-spare");
+    let mut options = world.sidecar_options("spare", "0");
+    options.state = vec![format!("dir:{}", state.display())];
+    let mut spare = Sidecar::start(&options).await;
+    let epoch = world.checkpoint("aligned").await;
+    world.wait_for_flow(100).await;
+    spare.process().terminate();
+    wait_until(FLOW_DEADLINE, "the sidecar to be gone", || async {
+        let (_, sidecars) = world.admin.get("/v1/sidecars").await;
+        sidecars
+            .as_array()
+            .is_some_and(|all| all.iter().all(|one| one["service"] != "spare"))
+    })
+    .await;
+    let all = json!({ "epoch": epoch });
+    assert_eq!(
+        world.codes(all).await,
+        ["CL0310"],
+        "its state needs a sidecar"
+    );
+    let others = json!({ "epoch": epoch, "services": ["a", "b"], "safety_checkpoint": false });
+    world.restore(&others).await;
+    world.wait_for_flow(100).await;
+    world.settle_and_check("reader").await;
 }
