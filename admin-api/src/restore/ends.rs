@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use cutline_model::{Offset, TopicPartition};
-use cutline_protocol::restore::{Entry, changed, compacted, masks_of};
+use cutline_model::{GroupId, Offset, TopicPartition};
+use cutline_protocol::restore::{Entry, masks_of, plan};
 use cutline_wire::{
     client::Spot,
     marker::{MarkerWriter, locate},
 };
 
-use super::{RestoreError, run::Run, stop};
+use super::{RestoreError, gather, groups, run::Run, stop};
 
 /// Writes the fence marker and finds it on every partition the restored services ever wrote to.
 pub async fn fix_ends(run: &mut Run) -> Result<Entry, RestoreError> {
@@ -33,16 +33,28 @@ pub async fn fix_ends(run: &mut Run) -> Result<Entry, RestoreError> {
     Ok(Entry::EndsFixed { marker, ends })
 }
 
-/// Works out the masks up to the fence markers, and judges what they change a last time.
+/// Works out the masks up to the fence markers, and judges everything a last time: since the plan was made topics, groups
+/// and sidecars may have come.
 pub async fn make_masks(run: &mut Run) -> Result<Entry, RestoreError> {
     stop::check_readers(run).await?;
+    let app = run.app.clone();
+    let control = gather::present(&app).await?;
+    let facts = &mut run.survey()?.facts;
+    facts.groups_now = groups::groups(&app, &control, facts).await?;
+    plan(facts).map_err(RestoreError::NotFeasible)?;
+    let targets = facts.groups_now.iter();
+    let restored: Vec<GroupId> = targets
+        .filter(|(_, now)| facts.restored.contains(&now.service))
+        .map(|(group, _)| group.clone())
+        .collect();
+    if let Some(group) = restored
+        .into_iter()
+        .find(|g| !run.begun.groups.contains_key(g))
+    {
+        return Err(RestoreError::GroupSince(group));
+    }
     let ends = run.journal.ends().cloned().unwrap_or_default();
     let facts = &run.survey()?.facts;
     let masks = masks_of(facts, &ends, &facts.writers).map_err(RestoreError::NotFeasible)?;
-    let tables = compacted(facts, &changed(facts, &masks, &facts.writers));
-    if tables.is_empty() {
-        Ok(Entry::MasksMade { masks })
-    } else {
-        Err(RestoreError::NotFeasible(tables))
-    }
+    Ok(Entry::MasksMade { masks })
 }

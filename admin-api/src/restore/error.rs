@@ -89,6 +89,9 @@ pub enum RestoreError {
         /// What it has.
         found: String,
     },
+    /// A group of the restored services joined after the plan was made.
+    #[error("the group {0} began while the restore was prepared; run the restore again")]
+    GroupSince(GroupId),
     /// The user ended it.
     #[error("aborted on request")]
     Aborted,
@@ -112,7 +115,9 @@ impl RestoreError {
             Self::NotFeasible(_) => Problem::new(NOT_FEASIBLE, detail),
             Self::NotQuiet(_) => Problem::new(NOT_QUIET, detail),
             Self::Link(_) | Self::NotApplied { .. } => Problem::new(NOT_FOLLOWED, detail),
-            Self::NotEmpty { .. } | Self::OffsetsDiffer { .. } => Problem::new(GROUP, detail),
+            Self::NotEmpty { .. } | Self::OffsetsDiffer { .. } | Self::GroupSince(_) => {
+                Problem::new(GROUP, detail)
+            }
             Self::Marker(_) => Problem::new(crate::problem::KAFKA, detail),
             Self::Aborted | Self::NotLeading | Self::Journal(_) => Problem::new(INTERNAL, detail),
         }

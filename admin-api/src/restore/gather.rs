@@ -202,7 +202,8 @@ fn masks_now(
 }
 
 /// Sidecars that are registered and connected, both in the same run.
-fn sidecars(app: &App, control: &ControlState) -> BTreeMap<SidecarId, SidecarNow> {
+#[must_use]
+pub fn sidecars(app: &App, control: &ControlState) -> BTreeMap<SidecarId, SidecarNow> {
     let connected = app.registry.connected();
     let both = control.sidecars.iter().filter(|(id, entry)| {
         let hello = connected.get(*id).map(|connected| &connected.hello);
@@ -220,7 +221,8 @@ fn sidecars(app: &App, control: &ControlState) -> BTreeMap<SidecarId, SidecarNow
 }
 
 /// Sidecars that are registered and cannot be spoken to.
-fn away(app: &App, control: &ControlState) -> BTreeSet<SidecarId> {
+#[must_use]
+pub fn away(app: &App, control: &ControlState) -> BTreeSet<SidecarId> {
     let here = sidecars(app, control);
     let all = control.sidecars.keys();
     all.filter(|id| !here.contains_key(*id)).cloned().collect()

@@ -120,6 +120,8 @@ pub async fn refresh(run: &mut Run) -> Result<(), RestoreError> {
     let control = gather::present(&app).await?;
     let metadata = app.kafka.refresh_metadata().await?;
     facts.outputs_now = control.outputs.clone();
+    facts.sidecars = gather::sidecars(&app, &control);
+    facts.away = gather::away(&app, &control);
     facts.topics_now = log::topics(&app, &metadata, facts).await?;
     let ends = log::ends(facts);
     let from = log::within(facts, scan_from(facts));
