@@ -156,10 +156,13 @@ impl Coordinator {
     /// A partition that a sidecar reads but no group of its own is assigned has no position anybody records.
     fn check_loose_readers(&self, assignments: &Assignments) -> Result<(), String> {
         for (id, prepared) in self.prepared_sidecars() {
+            // A partition that a rebalance gave to another member of the same group was read here until a moment ago.
+            let groups: BTreeSet<&GroupId> =
+                prepared.groups.iter().map(|here| &here.group).collect();
             let assigned: BTreeSet<&TopicPartition> = assignments
-                .get(id)
-                .into_iter()
+                .values()
                 .flatten()
+                .filter(|(group, _)| groups.contains(group))
                 .map(|(_, partition)| partition)
                 .collect();
             let loose = prepared
