@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use cutline_model::GroupId;
+use cutline_wire::client::{Client, ClientOptions};
 use serde::Deserialize;
 
 use crate::{
@@ -17,10 +19,15 @@ use crate::{
     run::Run,
     sidecar::{Sidecar, SidecarOptions},
     topics::Topics,
+    wait_until,
 };
 
 /// The two banks.
 pub const BANKS: [&str; 2] = ["a", "b"];
+/// Each bank reads its orders and its transfers.
+const INPUT_TOPICS: usize = 2;
+/// How long instances may take to join their groups.
+const ASSIGNED_LIMIT: Duration = Duration::from_secs(60);
 
 /// How the banks stand before Kafka.
 #[derive(Clone, Debug)]
@@ -153,6 +160,32 @@ impl Bank {
                 let instance = self.start_instance(bank, number).await;
                 self.instances.push(instance);
             }
+        }
+        self.wait_assigned().await;
+    }
+
+    /// Waits until every instance has its partitions: a rebalance under load may make a plain at-least-once application
+    /// do a batch twice, with Cutline and without.
+    async fn wait_assigned(&self) {
+        let bootstrap: Vec<String> = self.kafka.split(',').map(str::to_owned).collect();
+        let client = Client::connect(&bootstrap, ClientOptions::default())
+            .await
+            .expect("the Kafka of this run answers");
+        for bank in BANKS {
+            let group = GroupId::from(self.group(bank));
+            let (client, instances) = (&client, self.options.instances);
+            let partitions = INPUT_TOPICS * usize::try_from(self.options.partitions).unwrap_or(0);
+            wait_until(ASSIGNED_LIMIT, "the partitions to be assigned", || {
+                let group = group.clone();
+                async move {
+                    let Ok(state) = client.describe_group(&group).await else {
+                        return false;
+                    };
+                    let assigned: usize = state.members.iter().map(|m| m.assignment.len()).sum();
+                    state.is_settled() && state.members.len() == instances && assigned == partitions
+                }
+            })
+            .await;
         }
     }
 
