@@ -9,8 +9,6 @@ use cutline_wire::{
 };
 use tokio::sync::Mutex;
 
-use super::broker::marks_from;
-
 /// Writes barriers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Barriers {
@@ -46,11 +44,10 @@ impl Barriers {
         &self,
         partitions: &[TopicPartition],
     ) -> Result<BTreeMap<TopicPartition, Offset>, MarkerError> {
-        let from = marks_from(&self.kafka, partitions).await?;
         let mut writer = self.writer.lock().await;
-        let pair = writer.write(partitions).await?;
+        let written = writer.write(partitions).await?;
         // Only the next pair tells that the markers are in the log.
         writer.settle().await?;
-        locate(&self.kafka, pair, &from).await
+        locate(&self.kafka, written.pair, &written.before).await
     }
 }

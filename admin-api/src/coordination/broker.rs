@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cutline_model::{GroupId, Offset, ServiceName, TopicName, TopicPartition};
+use cutline_model::{GroupId, ServiceName, TopicName, TopicPartition};
 use cutline_protocol::{End, GroupAssignment, IdleOffsets, MemberAssignment, Topology};
 use cutline_wire::client::{Client, ClientError, Metadata, Spot};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -71,18 +71,6 @@ pub async fn ends(
         (partition, end)
     });
     Ok(ends.collect())
-}
-
-/// Where `partitions` end now: from there on a marker written next is looked for.
-pub async fn marks_from(
-    kafka: &Client,
-    partitions: &[TopicPartition],
-) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
-    let listed = kafka.list_offsets(partitions, Spot::End).await?;
-    let from = listed
-        .into_iter()
-        .map(|(partition, listed)| (partition, listed.offset));
-    Ok(from.collect())
 }
 
 /// What `groups` have committed. Groups of `idle` services are asked for stable offsets: a transaction that their last

@@ -2,14 +2,9 @@
 //!
 //! The marker's offset is found in the log once and journaled; an end is never listed again.
 
-use std::collections::BTreeMap;
-
-use cutline_model::{GroupId, Offset, TopicPartition};
+use cutline_model::{GroupId, TopicPartition};
 use cutline_protocol::restore::{Entry, masks_of, plan};
-use cutline_wire::{
-    client::Spot,
-    marker::{MarkerWriter, locate},
-};
+use cutline_wire::marker::{MarkerWriter, locate};
 
 use super::{RestoreError, gather, groups, run::Run, stop};
 
@@ -21,15 +16,10 @@ pub async fn fix_ends(run: &mut Run) -> Result<Entry, RestoreError> {
     let id = format!("__cutline.{}.fence", run.app.config.deployment);
     let mut writer = MarkerWriter::new(run.app.kafka.clone(), id);
     let marker = writer.init().await?;
-    let listed = run.app.kafka.list_offsets(&partitions, Spot::End).await?;
-    let from: BTreeMap<TopicPartition, Offset> = listed
-        .into_iter()
-        .map(|(partition, listed)| (partition, listed.offset))
-        .collect();
-    writer.write(&partitions).await?;
+    let written = writer.write(&partitions).await?;
     // Only the next pair tells that the markers are in the log.
     writer.settle().await?;
-    let ends = locate(&run.app.kafka, marker, &from).await?;
+    let ends = locate(&run.app.kafka, marker, &written.before).await?;
     Ok(Entry::EndsFixed { marker, ends })
 }
 

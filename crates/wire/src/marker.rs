@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::{
     batch::batches,
-    client::{Client, ClientError, check},
+    client::{Client, ClientError, Spot, check},
 };
 
 /// How long one AddPartitionsToTxn or EndTxn is repeated while the coordinator is busy or moving.
@@ -68,6 +68,15 @@ impl MarkerError {
             _ => Self::Client(error),
         }
     }
+}
+
+/// What one `write` has put on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The pair that the markers carry.
+    pub pair: MarkerId,
+    /// The end of every partition before its marker: where to start looking for it.
+    pub before: BTreeMap<TopicPartition, Offset>,
 }
 
 /// Writes markers under one transactional id. Each pair (producer id, producer epoch) marks once: after `write` comes
@@ -142,14 +151,26 @@ impl MarkerWriter {
 
     /// Has the coordinator write a marker to every one of `partitions`. **They are not in the log when this returns**:
     /// only [`Self::settle`] tells that they are. Without partitions it does nothing.
-    pub async fn write(&mut self, partitions: &[TopicPartition]) -> Result<MarkerId, MarkerError> {
+    ///
+    /// The ends are listed while the transaction is opened, which appends nothing: applications wait for both.
+    pub async fn write(&mut self, partitions: &[TopicPartition]) -> Result<Written, MarkerError> {
         let pair = self.fresh.ok_or(MarkerError::NotReady)?;
+        let mut written = Written {
+            pair,
+            before: BTreeMap::new(),
+        };
         if partitions.is_empty() {
-            return Ok(pair);
+            return Ok(written);
         }
-        self.open(partitions).await?;
+        let client = self.client.clone();
+        let listed = async { Ok(client.list_offsets(partitions, Spot::End).await?) };
+        let (listed, _) = tokio::try_join!(listed, self.open(partitions))?;
+        let ends = listed.into_iter();
+        written.before = ends
+            .map(|(partition, end)| (partition, end.offset))
+            .collect();
         self.end(pair, Instant::now() + WRITE_LIMIT).await?;
-        Ok(pair)
+        Ok(written)
     }
 
     /// The first half of [`Self::write`]: a transaction over `partitions` is open and nothing is marked. A writer that goes

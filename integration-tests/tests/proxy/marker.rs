@@ -39,7 +39,11 @@ async fn one_transaction_marks_many_partitions_and_no_client_sees_it() {
     let mut writer = MarkerWriter::new(client.clone(), unique_name("marker"));
     let pair = writer.init().await.expect("the id is free");
     assert_eq!(
-        writer.write(&all).await.expect("the markers are taken"),
+        writer
+            .write(&all)
+            .await
+            .expect("the markers are taken")
+            .pair,
         pair
     );
     let next = writer.settle().await.expect("the markers are written");
@@ -74,7 +78,11 @@ async fn what_is_produced_after_settling_stands_above_the_marker() {
             .list_offsets(&all, Spot::End)
             .await
             .expect("the ends are told");
-        let pair = writer.write(&all).await.expect("the markers are taken");
+        let pair = writer
+            .write(&all)
+            .await
+            .expect("the markers are taken")
+            .pair;
         writer.settle().await.expect("the markers are written");
         for partition in &all {
             produce(&feeder, partition, [format!("{round}")].into_iter()).await;

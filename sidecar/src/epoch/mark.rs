@@ -3,27 +3,17 @@
 //! A mark is reported as written only after the writer settled: EndTxn answers before the markers are in the log, and only
 //! the next successful InitProducerId tells that they are (1-protocol §3). What to mark is the core's word.
 
-use std::collections::BTreeMap;
-
-use cutline_model::{MarkerId, Offset, PartitionOffset, TopicPartition};
+use cutline_model::{MarkerId, PartitionOffset, TopicPartition};
 use cutline_protocol::MarkPair;
 use cutline_wire::{
-    client::{Client, Spot},
-    marker::{MarkerError, MarkerWriter, locate},
+    client::Client,
+    marker::{MarkerError, MarkerWriter, Written, locate},
 };
 use tokio::sync::Mutex;
 
-/// What was written under one pair.
-#[derive(Default)]
-struct Written {
-    pair: Option<MarkerId>,
-    /// The ends just before the marks: where to start looking for them.
-    before: BTreeMap<TopicPartition, Offset>,
-}
-
 struct Slot {
     writer: MarkerWriter,
-    written: Written,
+    last: Option<Written>,
 }
 
 /// The main and the spare pair of one sidecar.
@@ -39,10 +29,7 @@ impl Markers {
     pub fn new(client: Client, name: &str) -> Self {
         let slot = |suffix: &str| {
             let writer = MarkerWriter::new(client.clone(), format!("{name}.{suffix}"));
-            Mutex::new(Slot {
-                writer,
-                written: Written::default(),
-            })
+            Mutex::new(Slot { writer, last: None })
         };
         let (main, spare) = (slot("main"), slot("spare"));
         Self {
@@ -76,16 +63,7 @@ impl Markers {
             // A later attempt took fresh pairs: nobody is armed for what would be written now.
             return Err(MarkerError::NotReady);
         }
-        let ends = self.client.list_offsets(partitions, Spot::End).await?;
-        let before = ends
-            .into_iter()
-            .map(|(partition, end)| (partition, end.offset))
-            .collect();
-        let pair = slot.writer.write(partitions).await?;
-        slot.written = Written {
-            pair: Some(pair),
-            before,
-        };
+        slot.last = Some(slot.writer.write(partitions).await?);
         slot.writer.settle().await?;
         Ok(())
     }
@@ -102,10 +80,10 @@ impl Markers {
     ) -> Result<Vec<PartitionOffset>, MarkerError> {
         let before = {
             let slot = self.slot(pair).lock().await;
-            if slot.written.pair != Some(marker) {
-                return Err(MarkerError::NotReady);
+            match &slot.last {
+                Some(written) if written.pair == marker => written.before.clone(),
+                _ => return Err(MarkerError::NotReady),
             }
-            slot.written.before.clone()
         };
         let from = partitions
             .iter()
