@@ -27,9 +27,11 @@ use crate::{
 const RECORD_BYTES: usize = 1_024;
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
 /// Commits mark what is finished, so that what a client fetched ahead must be worked off first. These clients fetch little ahead.
-const FETCH_AHEAD: [(&str, &str); 2] = [
+const FETCH_AHEAD: [(&str, &str); 3] = [
     ("queued.max.messages.kbytes", "1024"),
-    ("fetch.message.max.bytes", "65536"),
+    ("fetch.message.max.bytes", "131072"),
+    // By default the library looks only once a second whether its queue has room again.
+    ("fetch.queue.backoff.ms", "5"),
 ];
 const STATE_BYTES: usize = 1 << 20;
 const BETWEEN: Duration = Duration::from_millis(300);
@@ -61,6 +63,7 @@ pub struct Options {
 struct Figures {
     duration: Spread,
     pause: Spread,
+    quiesce: Spread,
     resident_before: u64,
     resident_max: u64,
 }
@@ -86,6 +89,7 @@ pub async fn run(options: &Options) {
         ("duration_ms p99", level.duration.p99, behind.duration.p99),
         ("pause_ms p50", level.pause.p50, behind.pause.p50),
         ("pause_ms p99", level.pause.p99, behind.pause.p99),
+        ("quiesce_ms p50", level.quiesce.p50, behind.quiesce.p50),
         (
             "sidecar MiB before",
             mib(level.resident_before),
@@ -154,7 +158,7 @@ async fn measure(kafka: &Kafka, options: &Options, lag_mib: u64) -> Figures {
     tokio::time::sleep(WARM_UP).await;
     let pid = service.sidecar.process().pid().expect("the sidecar runs");
     let (resident_before, resident) = (resident_bytes(pid), Resident::watch(pid));
-    let (mut durations, mut pauses) = (Vec::new(), Vec::new());
+    let (mut durations, mut pauses, mut quiesces) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.checkpoints {
         let attempts = checkpoints::take(&world.admin, "unaligned").await;
         let (_, reasons) = checkpoints::outcomes(&attempts);
@@ -164,6 +168,7 @@ async fn measure(kafka: &Kafka, options: &Options, lag_mib: u64) -> Figures {
         let last = attempts.values().next_back().expect("there was an attempt");
         durations.extend(last["duration_ms"].as_f64());
         pauses.extend(last["pause_ms_max"].as_f64());
+        quiesces.extend(last["processes"][0]["quiesce_ms"].as_f64());
         tokio::time::sleep(BETWEEN).await;
     }
     let resident_max = resident.stop();
@@ -178,6 +183,7 @@ async fn measure(kafka: &Kafka, options: &Options, lag_mib: u64) -> Figures {
     Figures {
         duration: Spread::of(durations),
         pause: Spread::of(pauses),
+        quiesce: Spread::of(quiesces),
         resident_before,
         resident_max,
     }

@@ -3,18 +3,21 @@
 //! A feed, a service captured by its commits, one captured by its hook, one after the other; checkpoints all the while. The figures are
 //! those of the checkpoints' own reports (`GET /v1/checkpoints/{epoch}`).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 use integration_tests::{
-    Kafka, checkpoints,
+    Kafka, Run, checkpoints,
     flow::{Feed, FeedOptions, RelayOptions},
 };
 use serde_json::Value;
 
 use crate::{
     spread::Spread,
-    world::{self, Capture, World},
+    world::{self, Capture, Service, World},
 };
 
 const TOPICS: [&str; 3] = ["pause-in", "pause-between", "pause-out"];
@@ -34,6 +37,9 @@ pub struct Options {
     /// For how long checkpoints are taken
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// For how long checkpoints are taken before, uncounted: Kafka's code is compiled while it runs
+    #[arg(long, default_value_t = 10)]
+    warm_up_seconds: u64,
     /// From one checkpoint to the next
     #[arg(long, default_value_t = 1_000)]
     interval_ms: u64,
@@ -58,70 +64,82 @@ pub struct Options {
 }
 
 /// Measures and prints.
-#[expect(
-    clippy::print_stdout,
-    reason = "the figures are what the program is for"
-)]
 pub async fn run(options: &Options) {
     let kafka = world::kafka().await;
     for topic in TOPICS {
         kafka.topics().create(topic, options.partitions).await;
     }
     let world = World::start(&kafka.bootstrap()).await;
-    let mut services = Vec::new();
-    for (at, (name, capture)) in [("commit", Capture::Commit), ("hook", Capture::Hook)]
-        .into_iter()
-        .enumerate()
-    {
-        let relay = RelayOptions {
-            commit_every: Duration::from_millis(options.commit_interval_ms),
-            ..RelayOptions::between(
-                "",
-                &format!("pause-{name}"),
-                TOPICS[at],
-                Some(TOPICS[at + 1]),
-            )
-        };
-        let state = options.state_kib * 1_024;
-        services.push(world.service(name, capture, state, relay).await);
-    }
+    let services = services(&world, options).await;
     let feed = feed(&kafka, options);
     checkpoints::wait_connected(&world.admin, services.len()).await;
+    let interval = Duration::from_millis(options.interval_ms);
+    let warm_up = Duration::from_secs(options.warm_up_seconds);
+    checkpoints::every(&world.admin, interval, &options.mode, warm_up).await;
     let before: Vec<u64> = services
         .iter()
         .map(|service| service.relay.records())
         .collect();
-    let (interval, during) = (
-        Duration::from_millis(options.interval_ms),
-        Duration::from_secs(options.seconds),
-    );
+    let begin = Instant::now();
+    let during = Duration::from_secs(options.seconds);
     let attempts = checkpoints::every(&world.admin, interval, &options.mode, during).await;
+    let seconds = begin.elapsed().as_secs_f64();
     for (service, before) in services.into_iter().zip(before) {
-        let records = service.relay.records() - before;
-        let told = service.relay.stop();
-        assert!(told.failures.is_empty(), "{:?}", told.failures);
-        let flushes = told
-            .commits
-            .iter()
-            .map(|took| took.as_secs_f64() * 1_000.0)
-            .collect();
-        println!(
-            "records_per_second={:.0} flush_and_commit_ms: {}",
-            records as f64 / during.as_secs_f64(),
-            Spread::of(flushes)
-        );
+        print_relay(service, before, seconds);
     }
     drop(feed.stop());
-    let (completed, reasons) = checkpoints::outcomes(&attempts);
+    print_outcomes(&attempts, &options.mode);
+    print_phases(&attempts, options);
+}
+
+async fn services(world: &World, options: &Options) -> Vec<Service> {
+    let mut services = Vec::new();
+    for (at, capture) in [Capture::Commit, Capture::Hook].into_iter().enumerate() {
+        let name = capture.name();
+        let (from, to) = (TOPICS[at], TOPICS[at + 1]);
+        let relay = RelayOptions {
+            commit_every: Duration::from_millis(options.commit_interval_ms),
+            ..RelayOptions::between("", &format!("pause-{name}"), from, Some(to))
+        };
+        let state = options.state_kib * 1_024;
+        services.push(world.service(name, capture, state, relay).await);
+    }
+    services
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the figures are what the program is for"
+)]
+fn print_relay(service: Service, before: u64, seconds: f64) {
+    let records = (service.relay.records() - before) as f64;
+    let told = service.relay.stop();
+    assert!(told.failures.is_empty(), "{:?}", told.failures);
+    let milliseconds = |took: &Duration| took.as_secs_f64() * 1_000.0;
+    let commits = Spread::of(told.commits.iter().map(milliseconds).collect());
     println!(
-        "mode={} checkpoints={} completed={completed}",
-        options.mode,
+        "records_per_second={:.0} flush_and_commit_ms: {commits}",
+        records / seconds
+    );
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the figures are what the program is for"
+)]
+fn print_outcomes(attempts: &checkpoints::Attempts, mode: &str) {
+    let (completed, reasons) = checkpoints::outcomes(attempts);
+    println!(
+        "mode={mode} checkpoints={} completed={completed}",
         attempts.len()
     );
-    for (reason, times) in reasons {
+    for (reason, times) in &reasons {
         println!("  failed {times} times: {reason}");
     }
-    print_phases(&attempts, options);
+    if !reasons.is_empty() {
+        Run::this().keep_logs();
+        eprintln!("logs are kept in {}", Run::this().directory().display());
+    }
 }
 
 fn feed(kafka: &Kafka, options: &Options) -> Feed {

@@ -23,6 +23,16 @@ pub enum Capture {
     Hook,
 }
 
+impl Capture {
+    /// What a service captured so is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Hook => "hook",
+        }
+    }
+}
+
 /// An installation: an admin API over a Kafka.
 pub struct World {
     pub kafka: String,

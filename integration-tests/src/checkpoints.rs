@@ -79,12 +79,14 @@ pub async fn take(admin: &Admin, mode: &str) -> Attempts {
 /// # Panics
 /// When the schedule is refused.
 pub async fn every(admin: &Admin, interval: Duration, mode: &str, during: Duration) -> Attempts {
+    let (_, list) = admin.get("/v1/checkpoints?limit=1").await;
+    let newest = list["history"][0]["epoch"].as_u64().unwrap_or(0);
     let terms = json!({ "interval_ms": millis(interval), "mode": mode });
     set_schedule(admin, &terms).await;
     let (start, mut attempts) = (Instant::now(), Attempts::new());
     while start.elapsed() < during {
         tokio::time::sleep(LOOK).await;
-        look(admin, &mut attempts).await;
+        look(admin, newest, &mut attempts).await;
     }
     set_schedule(admin, &json!({ "interval_ms": null })).await;
     wait_until(LAST_DEADLINE, "the last checkpoint to end", || async {
@@ -92,7 +94,7 @@ pub async fn every(admin: &Admin, interval: Duration, mode: &str, during: Durati
         list["counts"]["in_progress"] == 0
     })
     .await;
-    look(admin, &mut attempts).await;
+    look(admin, newest, &mut attempts).await;
     attempts
 }
 
@@ -116,8 +118,8 @@ async fn set_schedule(admin: &Admin, terms: &Value) {
     assert_eq!(status, 200, "{answer}");
 }
 
-/// Takes note of attempts that have ended since.
-async fn look(admin: &Admin, attempts: &mut Attempts) {
+/// Takes note of attempts after epoch `newest` that have ended since.
+async fn look(admin: &Admin, newest: u64, attempts: &mut Attempts) {
     let (_, list) = admin
         .get(&format!("/v1/checkpoints?limit={LIST_MAX}"))
         .await;
@@ -125,7 +127,7 @@ async fn look(admin: &Admin, attempts: &mut Attempts) {
         let Some(epoch) = view["epoch"].as_u64() else {
             continue;
         };
-        if attempts.contains_key(&epoch) {
+        if epoch <= newest || attempts.contains_key(&epoch) {
             continue;
         }
         if let Some(detail) = ended(admin, epoch).await {

@@ -32,6 +32,8 @@ fn producer_config(bootstrap: &str) -> rdkafka::ClientConfig {
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", "0")
         .set("linger.ms", "5")
+        // Not so large that one batch is all that a consumer fetches at a time.
+        .set("batch.size", "65536")
         .set("log_level", "2");
     config
 }
