@@ -3,20 +3,16 @@
 use std::process::ExitCode;
 
 use cutline_admin::{config::Config, run::run, settings::PROGRAM};
-use cutline_settings::SettingsError;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
 use tracing_subscriber::EnvFilter;
 
-/// The exit code for settings that cannot be used, as command lines have it.
-const EXIT_USAGE: u8 = 2;
-
 fn main() -> ExitCode {
     let config = match PROGRAM.load().and_then(|settings| Config::of(&settings)) {
         Ok(config) => config,
-        Err(error) => return refuse(error),
+        Err(error) => return PROGRAM.refuse(error),
     };
     let filter = EnvFilter::try_from_env("CUTLINE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
@@ -57,19 +53,4 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     });
     run(config, stopped).await?;
     Ok(())
-}
-
-/// Says what is wrong with the settings, for people: nothing runs yet that would read logs.
-fn refuse(error: SettingsError) -> ExitCode {
-    match error {
-        // Help and version are no errors; clap knows which stream they belong on.
-        SettingsError::Flags(error) => {
-            let _ = error.print();
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
-        }
-        error => {
-            eprintln!("cutline-admin: {error}");
-            ExitCode::from(EXIT_USAGE)
-        }
-    }
 }

@@ -14,7 +14,12 @@ const DEPLOYMENT_DEFAULT: &str = "default";
 const SECURITY_PROTOCOL: &str = "security.protocol";
 
 const fn key(name: &'static str, value: &'static str, help: &'static str) -> Key {
-    Key { name, value, help }
+    Key {
+        name,
+        value,
+        help,
+        many: false,
+    }
 }
 
 /// `cutline-admin`.

@@ -2,9 +2,8 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use clap::Parser;
 use cutline_sidecar::{
-    config::{Arguments, Config},
+    config::{Config, PROGRAM},
     http::{self, Status},
     proxy::metrics::Metrics,
     run::{self, Ended},
@@ -19,7 +18,10 @@ use tokio::{
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let config = match PROGRAM.load().and_then(|settings| Config::of(&settings)) {
+        Ok(config) => config,
+        Err(error) => return PROGRAM.refuse(error),
+    };
     let filter = EnvFilter::try_from_env("CUTLINE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .json()
@@ -27,13 +29,6 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_env_filter(filter)
         .init();
-    let config = match Config::load(arguments) {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!(%error, "the configuration cannot be used");
-            return ExitCode::from(2);
-        }
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

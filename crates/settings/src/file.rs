@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_yaml_ng::Value;
 
-/// Every leaf of `text`: nested keys are joined by dots, lists by commas. An empty file has none.
+/// Every leaf of `text` with its values, several where it is a list: nested keys are joined by dots. An empty file has none.
 ///
 /// # Errors
 /// What is wrong with the file.
-pub fn flatten(text: &str) -> Result<BTreeMap<String, String>, String> {
+pub fn flatten(text: &str) -> Result<BTreeMap<String, Vec<String>>, String> {
     let value: Value = serde_yaml_ng::from_str(text).map_err(|error| error.to_string())?;
     let mut flat = BTreeMap::new();
     match value {
@@ -19,7 +19,7 @@ pub fn flatten(text: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(flat)
 }
 
-fn walk(key: String, value: Value, flat: &mut BTreeMap<String, String>) -> Result<(), String> {
+fn walk(key: String, value: Value, flat: &mut BTreeMap<String, Vec<String>>) -> Result<(), String> {
     match value {
         Value::Mapping(entries) => {
             for (name, value) in entries {
@@ -38,8 +38,7 @@ fn walk(key: String, value: Value, flat: &mut BTreeMap<String, String>) -> Resul
         // A key without a value is as good as absent.
         Value::Null => Ok(()),
         value => {
-            let text = text(&key, value)?;
-            if flat.insert(key.clone(), text).is_some() {
+            if flat.insert(key.clone(), texts(&key, value)?).is_some() {
                 return Err(format!("{key} is there twice"));
             }
             Ok(())
@@ -47,15 +46,15 @@ fn walk(key: String, value: Value, flat: &mut BTreeMap<String, String>) -> Resul
     }
 }
 
-fn text(key: &str, value: Value) -> Result<String, String> {
+fn texts(key: &str, value: Value) -> Result<Vec<String>, String> {
     match value {
-        Value::String(text) => Ok(text),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(truth) => Ok(truth.to_string()),
+        Value::String(text) => Ok(vec![text]),
+        Value::Number(number) => Ok(vec![number.to_string()]),
+        Value::Bool(truth) => Ok(vec![truth.to_string()]),
         Value::Sequence(items) => {
-            let items: Result<Vec<String>, String> =
-                items.into_iter().map(|item| text(key, item)).collect();
-            Ok(items?.join(","))
+            let items: Result<Vec<_>, String> =
+                items.into_iter().map(|item| texts(key, item)).collect();
+            Ok(items?.concat())
         }
         _ => Err(format!("{key} is neither a text nor a list of texts")),
     }

@@ -8,15 +8,17 @@
 mod file;
 mod value;
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
 use thiserror::Error;
 
 pub use value::{address, brokers, duration, name};
 
 /// Names less alike than this are not offered as what was meant.
 const LIKENESS_MIN: f64 = 0.6;
+/// The exit code for settings that cannot be used, as command lines have it.
+const EXIT_USAGE: u8 = 2;
 /// The flag that names the file.
 const CONFIG: &str = "config";
 
@@ -29,6 +31,8 @@ pub struct Key {
     pub value: &'static str,
     /// What it is, for the help.
     pub help: &'static str,
+    /// True when it may be given more than once: a repeated flag, a list in the file, words in the variable.
+    pub many: bool,
 }
 
 /// A program and its settings.
@@ -49,7 +53,7 @@ pub struct Program {
 /// What was set.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    values: BTreeMap<String, String>,
+    values: BTreeMap<String, Vec<String>>,
 }
 
 /// What is wrong with settings.
@@ -119,14 +123,31 @@ impl Program {
             None => BTreeMap::new(),
         };
         for key in self.keys {
-            if let Some(given) = given(&matches, key.name) {
+            let given = given(&matches, key);
+            if !given.is_empty() {
                 values.insert(key.name.to_owned(), given);
             }
         }
         Ok(Settings { values })
     }
 
-    fn read(&self, path: &PathBuf) -> Result<BTreeMap<String, String>, SettingsError> {
+    /// Says what is wrong with the settings, for people: nothing runs yet that would read logs. The exit code is the one to
+    /// end with; a request for help or the version is no error.
+    pub fn refuse(&self, error: SettingsError) -> ExitCode {
+        match error {
+            SettingsError::Flags(error) => {
+                // clap knows which stream it belongs on; when that is closed there is nobody to tell.
+                let _printed = error.print();
+                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE))
+            }
+            error => {
+                eprintln!("{}: {error}", self.name);
+                ExitCode::from(EXIT_USAGE)
+            }
+        }
+    }
+
+    fn read(&self, path: &PathBuf) -> Result<BTreeMap<String, Vec<String>>, SettingsError> {
         let file = |reason: String| SettingsError::File {
             path: path.clone(),
             reason,
@@ -135,7 +156,20 @@ impl Program {
         let values = file::flatten(&text).map_err(file)?;
         values
             .into_iter()
-            .map(|(key, value)| Ok((self.known(key)?, value)))
+            .map(|(key, values)| {
+                let key = self.known(key)?;
+                let is_many = self
+                    .keys
+                    .iter()
+                    .any(|known| known.many && known.name == key);
+                // What is one value is written as a list for reading only.
+                let values = if is_many {
+                    values
+                } else {
+                    vec![values.join(",")]
+                };
+                Ok((key, values))
+            })
             .collect()
     }
 
@@ -171,6 +205,7 @@ impl Program {
                 name: CONFIG,
                 value: "FILE",
                 help: "A YAML file with any of these settings, by the same names with dots",
+                many: false,
             }));
         for key in self.keys {
             command = command.arg(argument(key));
@@ -183,7 +218,13 @@ impl Settings {
     /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.values.get(key).map(String::as_str)
+        self.values.get(key)?.first().map(String::as_str)
+    }
+
+    /// Every value of `key`, which may be given more than once.
+    #[must_use]
+    pub fn all(&self, key: &str) -> &[String] {
+        self.values.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// The value of `key`, which has to be set.
@@ -191,11 +232,17 @@ impl Settings {
     /// # Errors
     /// [`SettingsError::Missing`].
     pub fn required(&self, key: &str) -> Result<&str, SettingsError> {
-        self.get(key).ok_or_else(|| SettingsError::Missing {
+        self.get(key).ok_or_else(|| self.missing(key))
+    }
+
+    /// That `key` is not set, and how it is.
+    #[must_use]
+    pub fn missing(&self, key: &str) -> SettingsError {
+        SettingsError::Missing {
             key: key.to_owned(),
             flag: flag(key),
             variable: variable(key),
-        })
+        }
     }
 
     /// The value of `key` as `parse` reads it.
@@ -224,7 +271,7 @@ impl Settings {
     pub fn group(&self, group: &str) -> BTreeMap<String, String> {
         let within = self.values.iter().filter_map(|(key, value)| {
             let name = key.strip_prefix(group)?.strip_prefix('.')?;
-            Some((name.to_owned(), value.clone()))
+            Some((name.to_owned(), value.join(",")))
         });
         within.collect()
     }
@@ -239,15 +286,24 @@ fn argument(key: &Key) -> Arg {
         .env(variable)
         .value_name(key.value)
         .help(key.help)
-        .action(ArgAction::Set)
+        .action(if key.many {
+            ArgAction::Append
+        } else {
+            ArgAction::Set
+        })
 }
 
-fn given(matches: &ArgMatches, key: &str) -> Option<String> {
-    matches
-        .get_one::<String>(key)
+fn given(matches: &ArgMatches, key: &Key) -> Vec<String> {
+    let values = matches.get_many::<String>(key.name).unwrap_or_default();
+    let variable = matches.value_source(key.name) == Some(ValueSource::EnvVariable);
+    values
+        .flat_map(|value| match key.many && variable {
+            true => value.split_whitespace().map(str::to_owned).collect(),
+            false => vec![value.clone()],
+        })
         // A variable that is set to nothing is not set.
         .filter(|value| !value.is_empty())
-        .cloned()
+        .collect()
 }
 
 fn flag(key: &str) -> String {
@@ -272,16 +328,25 @@ mod tests {
                 name: "listen",
                 value: "HOST:PORT",
                 help: "where",
+                many: false,
             },
             Key {
                 name: "checkpoint.min-pause",
                 value: "DURATION",
                 help: "how long",
+                many: false,
             },
             Key {
                 name: "kafka",
                 value: "HOST:PORT",
                 help: "which",
+                many: false,
+            },
+            Key {
+                name: "state",
+                value: "SPEC",
+                help: "what",
+                many: true,
             },
         ],
         open_groups: &["kafka"],
@@ -323,6 +388,16 @@ mod tests {
         let group = load(&[], yaml).unwrap().group("kafka");
         assert_eq!(group["security.protocol"], "ssl");
         assert_eq!(group["ssl.ca.location"], "/ca");
+    }
+
+    #[test]
+    fn what_may_be_given_more_than_once_is_never_cut_at_a_comma() {
+        let flags = ["--state", "dir:/a?immutable=x,y", "--state", "none"];
+        let both = ["dir:/a?immutable=x,y", "none"];
+        assert_eq!(load(&flags, "").unwrap().all("state"), both);
+        let yaml = "state: ['dir:/a?immutable=x,y', none]";
+        assert_eq!(load(&[], yaml).unwrap().all("state"), both);
+        assert!(load(&[], "").unwrap().all("state").is_empty());
     }
 
     #[test]
