@@ -1,4 +1,4 @@
-//! A real admin API with a directory as its store, and the command line that speaks to it.
+//! A real admin API with a directory as its store unless told otherwise, and the command line that speaks to it.
 //!
 //! It promises to answer `/readyz` when `start` returns. It keeps its port and store over a restart. It knows JSON, not its meaning.
 
@@ -26,6 +26,8 @@ pub const START_DEADLINE: Duration = Duration::from_secs(60);
 pub struct AdminOptions {
     /// The brokers.
     pub kafka: String,
+    /// The store as `--store` takes it; an empty directory of its own when none is given.
+    pub store: Option<String>,
     /// Other flags, such as `--deployment`.
     pub arguments: Vec<String>,
     /// Variables for its environment.
@@ -38,6 +40,7 @@ impl AdminOptions {
     pub fn over(kafka: &str) -> Self {
         Self {
             kafka: kafka.into(),
+            store: None,
             arguments: Vec::new(),
             environment: Vec::new(),
         }
@@ -54,7 +57,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Starts one with an empty store and waits until it is ready.
+    /// Starts one, with an empty store unless one was given, and waits until it is ready.
     ///
     /// # Panics
     /// When it is not within [`START_DEADLINE`].
@@ -63,6 +66,10 @@ impl Admin {
         let directory = Run::this().part("admin");
         // Checkpoints are large: they go when the run ends, while the log may stay.
         let store = directory.join("data");
+        let address = options
+            .store
+            .clone()
+            .unwrap_or_else(|| format!("file:{}", store.display()));
         let mut spec = ProcessSpec::new("admin", binary("cutline-admin"), directory.join("log"))
             .args([
                 "--listen",
@@ -70,7 +77,7 @@ impl Admin {
                 "--kafka",
                 &options.kafka,
             ])
-            .args(["--store", &format!("file:{}", store.display())])
+            .args(["--store", &address])
             .args(&options.arguments);
         spec.environment.extend(options.environment.iter().cloned());
         let mut admin = Self {
@@ -89,7 +96,7 @@ impl Admin {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The directory of its store.
+    /// The directory of its store, where it was given no other.
     #[must_use]
     pub fn store(&self) -> &Path {
         &self.store
