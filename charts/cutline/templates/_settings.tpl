@@ -1,0 +1,37 @@
+{{/* The settings file of cutline-admin, in its own keys. Nothing secret is in it; what is left empty is not written. */}}
+
+{{- define "cutline.settings" -}}
+{{- $all := dict
+      "listen" (printf "0.0.0.0:%d" (int .Values.admin.port))
+      "deployment" .Values.deployment
+      "kafka" (required "kafka.bootstrap is needed: some brokers, HOST:PORT with commas" .Values.kafka.bootstrap)
+      "store" (include "cutline.store.address" .)
+      "redis" .Values.redis.url
+      "checkpoint.interval" .Values.checkpoint.interval
+      "checkpoint.min-pause" .Values.checkpoint.minPause
+      "checkpoint.timeout" .Values.checkpoint.timeout
+      "checkpoint.prepare-timeout" .Values.checkpoint.prepareTimeout
+      "checkpoint.mode" .Values.checkpoint.mode
+      "checkpoint.alignment-timeout" .Values.checkpoint.alignmentTimeout
+      "checkpoint.record-timeout" .Values.checkpoint.recordTimeout
+      "checkpoint.mark-timeout" .Values.checkpoint.markTimeout
+      "checkpoint.retries" .Values.checkpoint.retries
+      "checkpoint.tolerable-failures" .Values.checkpoint.tolerableFailures
+      "checkpoint.channels" .Values.checkpoint.channels
+      "retention.keep-last" .Values.retention.keepLast
+      "retention.max-age" .Values.retention.maxAge
+      "max-pause" .Values.maxPause
+      "drain-timeout" .Values.drainTimeout
+      "sidecar-lost-timeout" .Values.sidecarLostTimeout
+      "control-stale-timeout" .Values.controlStaleTimeout -}}
+{{- range $name, $value := .Values.kafka.settings -}}
+{{- $_ := set $all (printf "kafka.%s" $name) $value -}}
+{{- end -}}
+{{- range $key := keys $all | sortAlpha }}
+{{- $value := get $all $key -}}
+{{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
+{{- /* A number of a values file is a float, and prints as 1e+06. */}}
+{{ $key }}: {{ ternary (printf "%v" ($value | int64)) ($value | toString) (and (kindIs "float64" $value) (eq (floor $value) $value)) | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,109 @@
+//! What the chart and the compose file tell the programs is what the programs understand.
+
+use std::{process::Command, time::Duration};
+
+use integration_tests::{
+    Process, ProcessSpec, Run, binaries::binary, ports::free_port, wait_until,
+};
+
+use crate::render::{containers, of_kind, pods, render};
+
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The variables that a program's help lists.
+pub fn variables_of(program: &str) -> Vec<String> {
+    let output = Command::new(binary(program))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let mut names: Vec<String> = help
+        .split("[env: ")
+        .skip(1)
+        .filter_map(|rest| rest.split(['=', ']']).next())
+        .map(str::to_owned)
+        .collect();
+    // The filter of the log is read before anything else, and is no flag.
+    names.push("CUTLINE_LOG".to_owned());
+    names
+}
+
+#[tokio::test]
+async fn the_admin_api_takes_the_settings_of_the_chart() {
+    let rendered = render("cutline", Some("everything"), &[]).unwrap();
+    let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
+    let directory = Run::this().part("settings");
+    let file = directory.join("admin.yaml");
+    // Written out as the volume shows it, but for the parts of a machine: addresses and the store.
+    std::fs::write(&file, settings.as_str().unwrap()).unwrap();
+    let port = free_port();
+    let spec = ProcessSpec::new("admin", binary("cutline-admin"), directory.join("log"))
+        .args(["--config".as_ref(), file.as_os_str()])
+        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .args(["--kafka", &format!("127.0.0.1:{}", free_port())])
+        .args([
+            "--store",
+            &format!("file:{}", directory.join("store").display()),
+        ]);
+    let mut admin = Process::start(spec);
+    wait_until(START_DEADLINE, "the admin API to live", || {
+        let ended = admin.exit_status();
+        assert!(ended.is_none(), "{ended:?}: {}", admin.log_tail(5));
+        async move {
+            let answer = reqwest::get(format!("http://127.0.0.1:{port}/healthz")).await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        }
+    })
+    .await;
+}
+
+#[test]
+fn every_setting_of_the_chart_is_written_when_it_is_set() {
+    let rendered = render("cutline", Some("everything"), &[]).unwrap();
+    let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
+    let settings = settings.as_str().unwrap();
+    for line in [
+        "checkpoint.retries: \"0\"",
+        "kafka.metadata.max.age.ms: \"1000000\"",
+        "max-pause: \"9s\"",
+    ] {
+        assert!(settings.contains(line), "{line} is not in\n{settings}");
+    }
+    let rendered = render("cutline", Some("s3"), &[]).unwrap();
+    let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
+    let store = "store: \"s3://checkpoints/production?endpoint=http://s3.storage.svc:7070&region=eu-central-1&path_style=true\"";
+    assert!(settings.as_str().unwrap().contains(store), "{settings:?}");
+}
+
+#[test]
+fn every_variable_of_the_charts_is_known_to_its_program() {
+    let (admin, sidecar, cutline) = (
+        variables_of("cutline-admin"),
+        variables_of("cutline-sidecar"),
+        variables_of("cutline"),
+    );
+    let mut seen = 0;
+    for (chart, values) in [
+        ("cutline", Some("s3")),
+        ("bank", None),
+        ("bank", Some("s3")),
+    ] {
+        let rendered = render(chart, values, &[]).unwrap();
+        for container in pods(&rendered).into_iter().flat_map(containers) {
+            let known = match container["name"].as_str().unwrap() {
+                "admin" => &admin,
+                "cutline-sidecar" => &sidecar,
+                "cutline" => &cutline,
+                _ => continue,
+            };
+            for variable in container["env"].as_sequence().unwrap() {
+                let name = variable["name"].as_str().unwrap();
+                if !name.starts_with("AWS_") {
+                    assert!(known.iter().any(|known| known == name), "{name}: {known:?}");
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
