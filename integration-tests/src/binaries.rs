@@ -3,7 +3,10 @@
 //! A program is taken from the profile directory the test itself runs from, so that a release test runs release programs.
 //! It refuses to build anything: a program that is missing is named together with the command that makes it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The root of the project.
 ///
@@ -48,4 +51,21 @@ fn profile_directory() -> PathBuf {
     } else {
         directory.to_owned()
     }
+}
+
+/// The interpreter bank B runs by, from the environment made for it.
+///
+/// # Panics
+/// When the environment cannot be made.
+#[must_use]
+pub fn python() -> PathBuf {
+    let made = Command::new(project_root().join("scripts/prepare-bank-b"))
+        .output()
+        .expect("a script of the project can be run");
+    assert!(
+        made.status.success(),
+        "scripts/prepare-bank-b: {}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())
 }

@@ -19,7 +19,6 @@ pub mod redis;
 pub mod run;
 pub mod s3;
 pub mod sidecar;
-pub mod spoil;
 pub mod topics;
 pub mod wait;
 

@@ -3,10 +3,7 @@
 //! It stands beside Cutline to show what a cut is for. It is careful in everything else: each part is copied whole, each is put back exactly
 //! as it was copied, and the services are stopped while that is done. It promises nothing about the whole.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -15,8 +12,7 @@ use rdkafka::{
 };
 
 use crate::{
-    bank::{BANKS, Bank},
-    run::Run,
+    bank::{BANKS, Bank, HomeCopy},
     topics::Topics,
 };
 
@@ -31,16 +27,19 @@ type Records = Vec<Vec<u8>>;
 /// Topic, partition and committed offset.
 type Committed = (String, i32, i64);
 
+/// A group and what it had committed.
+type GroupOffsets = (String, Vec<Committed>);
+
+/// A topic and the records of each partition.
+type TopicRecords = (String, Vec<Records>);
+
 /// What was copied.
 #[derive(Debug)]
 pub struct NaiveCopy {
     kafka: String,
-    /// By group.
-    offsets: Vec<(String, Vec<Committed>)>,
-    /// By topic: the records of each partition.
-    topics: Vec<(String, Vec<Records>)>,
-    /// By bank: where its state was copied from, and where to.
-    states: Vec<(PathBuf, PathBuf)>,
+    offsets: Vec<GroupOffsets>,
+    topics: Vec<TopicRecords>,
+    state: HomeCopy,
 }
 
 impl NaiveCopy {
@@ -48,28 +47,13 @@ impl NaiveCopy {
     ///
     /// # Panics
     /// When something cannot be read.
-    #[must_use]
-    pub fn take(kafka: &str, bank: &Bank) -> Self {
-        let topics = bank.topics();
-        let groups = BANKS.map(|name| bank.group(name));
-        let offsets = groups.into_iter().map(|group| {
-            let committed = committed(kafka, &group, &topics);
-            (group, committed)
-        });
-        let offsets = offsets.collect();
-        let records = topics.into_iter().map(|topic| {
-            let records = read_topic(kafka, &topic);
-            (topic, records)
-        });
-        let records = records.collect();
-        let copy = Run::this().part("naive");
-        let states = BANKS.map(|name| (bank.state(name), copy.join(name)));
-        states.iter().for_each(|(from, to)| copy_files(from, to));
+    pub async fn take(kafka: &str, bank: &Bank) -> Self {
+        let (offsets, topics) = tokio::task::block_in_place(|| offsets_and_topics(kafka, bank));
         Self {
             kafka: kafka.into(),
             offsets,
-            topics: records,
-            states: states.into(),
+            topics,
+            state: bank.home().copy().await,
         }
     }
 
@@ -92,11 +76,23 @@ impl NaiveCopy {
         for (group, offsets) in &self.offsets {
             commit(&self.kafka, group, offsets);
         }
-        for (from, copy) in &self.states {
-            std::fs::remove_dir_all(from).expect("a stopped service's directory can be emptied");
-            copy_files(copy, from);
-        }
+        self.state.put_back().await;
     }
+}
+
+fn offsets_and_topics(kafka: &str, bank: &Bank) -> (Vec<GroupOffsets>, Vec<TopicRecords>) {
+    let topics = bank.topics();
+    let groups = BANKS.map(|name| bank.group(name));
+    let offsets = groups.into_iter().map(|group| {
+        let committed = committed(kafka, &group, &topics);
+        (group, committed)
+    });
+    let offsets = offsets.collect();
+    let records = topics.iter().map(|topic| {
+        let records = read_topic(kafka, topic);
+        (topic.clone(), records)
+    });
+    (offsets, records.collect())
 }
 
 fn consumer(kafka: &str, group: &str) -> BaseConsumer {
@@ -192,16 +188,5 @@ fn commit(kafka: &str, group: &str, offsets: &[Committed]) {
         consumer(kafka, group)
             .commit(&places, CommitMode::Sync)
             .expect("the group is empty");
-    }
-}
-
-fn copy_files(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a directory for a copy");
-    for entry in std::fs::read_dir(from)
-        .expect("a directory of state")
-        .flatten()
-    {
-        // A file that was renamed meanwhile was a temporary one.
-        let _ = std::fs::copy(entry.path(), to.join(entry.file_name()));
     }
 }

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use integration_tests::{
     Kafka,
-    bank::{Bank, BankOptions, Behind},
+    bank::{Bank, BankOptions, Behind, Databases},
     naive::NaiveCopy,
+    postgres::Postgres,
+    redis::{Redis, RedisOptions},
     topics::unique_name,
     wait_until,
 };
@@ -67,16 +69,35 @@ async fn money_is_conserved_through_transparent_sidecars() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_one_database_after_another_does_not_conserve_money() {
+    let (postgres, redis) = (
+        Postgres::shared().await,
+        Redis::start(&RedisOptions::default()).await,
+    );
+    let databases = Databases {
+        postgres: postgres.create_database("bank_a").await,
+        redis: redis.url(),
+        prefix: "bank-b:".into(),
+    };
+    a_naive_copy_does_not_conserve_money(Some(databases)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_of_one_thing_after_another_does_not_conserve_money() {
+    a_naive_copy_does_not_conserve_money(None).await;
+}
+
+async fn a_naive_copy_does_not_conserve_money(databases: Option<Databases>) {
     let kafka = Kafka::shared().await;
     let options = BankOptions {
         prefix: unique_name("naive") + "-",
+        databases,
         ..BankOptions::default()
     };
     let mut bank = Bank::start(&kafka.bootstrap(), options).await;
     bank.start_load(ORDERS_PER_SECOND, LOAD);
     tokio::time::sleep(NAIVE_FLOW).await;
-    let copy = tokio::task::block_in_place(|| NaiveCopy::take(&kafka.bootstrap(), &bank));
+    let copy = NaiveCopy::take(&kafka.bootstrap(), &bank).await;
     bank.stop_load().await;
     bank.stop_instances();
     copy.put_back().await;

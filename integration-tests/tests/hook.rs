@@ -69,7 +69,7 @@ impl Hooked {
 
     /// How many records bank B has applied, by its files.
     fn records(&self) -> u64 {
-        let Ok(files) = std::fs::read_dir(self.bank.state("b")) else {
+        let Ok(files) = std::fs::read_dir(self.bank.home().directory("b")) else {
             return 0;
         };
         let json = files

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use integration_tests::{
     Admin, AdminOptions, Bank, BankOptions, Kafka,
-    bank::{BANKS, Behind, Count},
-    spoil::spoil,
+    bank::{Behind, Count},
     topics::unique_name,
     wait_until,
 };
@@ -49,9 +48,7 @@ impl World {
         bank.start_load(ORDERS_PER_SECOND, LOAD_TIME_MAX);
         let world = Self { admin, bank };
         wait_until(WORK_DEADLINE, "both banks to work", || async {
-            BANKS.iter().all(|bank| {
-                std::fs::read_dir(world.bank.state(bank)).is_ok_and(|files| files.count() > 0)
-            })
+            world.bank.home().has_state("a").await && world.bank.home().has_state("b").await
         })
         .await;
         tokio::time::sleep(FLOW).await;
@@ -95,10 +92,7 @@ impl World {
 
     async fn spoil(&self) {
         tokio::time::sleep(FLOW).await;
-        let directories = BANKS.map(|bank| self.bank.state(bank));
-        tokio::task::spawn_blocking(move || spoil(&directories))
-            .await
-            .unwrap();
+        self.bank.home().spoil().await;
         let count = self.bank.count(Duration::ZERO).await;
         assert!(
             count.total_after < count.total_expected / 2,

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 import hook
 from ledger import Ledger
+from ledger_redis import RedisLedger
 from outbox import Outbox
 from shard import apply
 
@@ -49,7 +50,8 @@ class Service:
         self.options = options
         self.orders = f"{options.prefix}orders-b"
         self.route = {"topic": f"{options.prefix}transfers-a", "partitions": options.partitions}
-        self.ledger = Ledger(options.state)
+        is_redis = options.state.startswith("redis://")
+        self.ledger = RedisLedger(options.state) if is_redis else Ledger(options.state)
         self.outbox = Outbox(options.bootstrap, self.route["topic"])
         self.pause = hook.Pause(options.lease_seconds)
         # By partition: the term, and how many records the shard had when it was last written in it.
@@ -197,7 +199,7 @@ def parse(arguments):
     parser = argparse.ArgumentParser(prog="bank_b.py", description="One instance of bank B")
     env = os.environ.get
     parser.add_argument("--bootstrap", default=env("BANK_BOOTSTRAP"), required="BANK_BOOTSTRAP" not in os.environ, help="Kafka, or the sidecar before it")
-    parser.add_argument("--state", default=env("BANK_STATE"), required="BANK_STATE" not in os.environ, help="the directory of the service's state; instances may share it")
+    parser.add_argument("--state", default=env("BANK_STATE"), required="BANK_STATE" not in os.environ, help="where the service's state is: a directory, or redis://HOST:PORT/DB?prefix=PREFIX; instances may share it")
     parser.add_argument("--partitions", type=int, default=int(env("BANK_PARTITIONS", "4")), help="how many partitions the other bank's transfers have")
     parser.add_argument("--prefix", default=env("BANK_PREFIX", ""), help="what the names of topics and group begin with")
     parser.add_argument("--assignor", default=env("BANK_ASSIGNOR", "range"), help="range, cooperative-sticky, or consumer for KIP-848")

@@ -6,9 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
-    ffi::OsStr,
     io::{self, Write},
-    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -17,6 +15,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
+    ledger,
     runs::Runs,
     shard::{ACCOUNTS, BALANCE_INITIAL, Shard},
 };
@@ -29,9 +28,9 @@ const LOOKS_SETTLED: u32 = 3;
 /// What to count.
 #[derive(Args)]
 pub struct CountOptions {
-    /// A directory of state, of either bank or of the load; once for each
+    /// Where state is, of either bank or of the load: a directory, postgres://… or redis://…?prefix=…; once for each
     #[arg(long = "state", required = true)]
-    states: Vec<PathBuf>,
+    states: Vec<String>,
     /// How many partitions each of the four topics has
     #[arg(long, env = "BANK_PARTITIONS", default_value_t = 4)]
     partitions: usize,
@@ -103,21 +102,16 @@ pub fn count(options: &CountOptions) -> Result<ExitCode, Box<dyn Error>> {
     })
 }
 
-fn look(options: &CountOptions) -> io::Result<Count> {
+fn look(options: &CountOptions) -> Result<Count, Box<dyn Error>> {
     let shards = read(&options.states)?;
     Ok(audit(&shards, options.partitions, options.no_orders))
 }
 
-/// Every shard there is a file of. One that moved between directories is taken where it got furthest.
-fn read(states: &[PathBuf]) -> io::Result<BTreeMap<String, Shard>> {
+/// Every shard there is. One that moved between directories is taken where it got furthest.
+fn read(states: &[String]) -> Result<BTreeMap<String, Shard>, Box<dyn Error>> {
     let mut shards: BTreeMap<String, Shard> = BTreeMap::new();
-    for directory in states {
-        for entry in std::fs::read_dir(directory)? {
-            let path = entry?.path();
-            if path.extension() != Some(OsStr::new("json")) {
-                continue;
-            }
-            let shard: Shard = serde_json::from_slice(&std::fs::read(&path)?)?;
+    for place in states {
+        for shard in ledger::read_all(place)? {
             let further = shards
                 .get(&shard.shard)
                 .is_none_or(|known| known.records < shard.records);

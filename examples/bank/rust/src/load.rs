@@ -7,7 +7,6 @@ use std::{
     collections::BTreeMap,
     error::Error,
     io::Write,
-    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -38,7 +37,7 @@ pub struct LoadOptions {
     bootstrap: String,
     /// The directory where it writes down at its end what it sent
     #[arg(long)]
-    state: PathBuf,
+    state: String,
     /// Orders a second, over both banks
     #[arg(long, default_value_t = 2_000)]
     rate: u64,
@@ -136,7 +135,7 @@ impl Outside {
         }
     }
 
-    fn write_down(self) -> std::io::Result<()> {
+    fn write_down(mut self) -> Result<(), Box<dyn Error>> {
         let sent = |(place, to): (String, u64)| {
             (
                 place,

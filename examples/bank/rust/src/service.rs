@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     error::Error,
-    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -40,9 +39,9 @@ pub struct ServeOptions {
     /// Kafka, or the sidecar before it
     #[arg(long, env = "BANK_BOOTSTRAP")]
     bootstrap: String,
-    /// The directory of the service's state; instances may share it
+    /// Where the service's state is: a directory, or postgres://…; instances may share it
     #[arg(long, env = "BANK_STATE")]
-    state: PathBuf,
+    state: String,
     /// How many partitions the other bank's transfers have
     #[arg(long, env = "BANK_PARTITIONS", default_value_t = 4)]
     partitions: i32,

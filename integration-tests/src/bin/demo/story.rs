@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use integration_tests::{
     Admin, AdminOptions, Bank, BankOptions, Kafka, KafkaOptions, Run,
-    bank::{BANKS, Behind, Count},
+    bank::{Behind, Count},
     kafka::VERSION_DEFAULT,
     naive::NaiveCopy,
-    spoil::spoil,
     wait_until,
 };
 use serde_json::Value;
@@ -171,15 +170,10 @@ impl Story {
     async fn spoil(&mut self) {
         self.teller.chapter("Something goes wrong");
         tokio::time::sleep(FLOW_TIME).await;
-        let directories = BANKS.map(|bank| self.bank.state(bank));
-        let files = tokio::task::spawn_blocking(move || spoil(&directories))
-            .await
-            .expect("the script ends well");
+        let what = self.bank.home().spoil().await;
         let count = self.bank.count(Duration::ZERO).await;
-        self.teller.say(
-            "a script",
-            &format!("sets every balance in {files} files of both banks to nonsense"),
-        );
+        self.teller
+            .say("a script", &format!("sets {what} to nonsense"));
         self.teller.bad(
             "money",
             &format!(
@@ -295,9 +289,7 @@ async fn start_banks(options: &Options, teller: Teller, kafka: &Kafka, admin: &A
 /// Waits until the banks have taken up their partitions and pass records on.
 async fn at_work(bank: &Bank) {
     wait_until(WORK_DEADLINE, "both banks to be at work", || async move {
-        BANKS
-            .iter()
-            .all(|name| std::fs::read_dir(bank.state(name)).is_ok_and(|files| files.count() > 0))
+        bank.home().has_state("a").await && bank.home().has_state("b").await
     })
     .await;
     tokio::time::sleep(FLOW_TIME).await;
@@ -315,7 +307,7 @@ async fn naive_copy(options: &Options, teller: Teller, kafka: &Kafka) -> Count {
     let mut bank = Bank::start(&kafka.bootstrap(), unprotected).await;
     bank.start_load(options.orders_per_second(), LOAD_TIME_MAX);
     at_work(&bank).await;
-    let copy = tokio::task::block_in_place(|| NaiveCopy::take(&kafka.bootstrap(), &bank));
+    let copy = NaiveCopy::take(&kafka.bootstrap(), &bank).await;
     bank.stop_load().await;
     bank.stop_instances();
     copy.put_back().await;

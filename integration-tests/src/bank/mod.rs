@@ -2,18 +2,21 @@
 //!
 //! Bank A runs from the workspace's own program, bank B from its Python environment. It promises nothing about money: that is counted.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+mod count;
+mod databases;
+mod home;
+mod spoil;
 
+use std::{path::PathBuf, time::Duration};
+
+pub use count::{Count, count};
 use cutline_model::GroupId;
 use cutline_wire::client::{Client, ClientOptions};
-use serde::Deserialize;
+pub use databases::Databases;
+pub use home::{Home, HomeCopy};
 
 use crate::{
-    binaries::{binary, project_root},
+    binaries::{binary, project_root, python},
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
@@ -47,7 +50,9 @@ pub struct BankOptions {
     pub prefix: String,
     /// Partitions of each of the four topics.
     pub partitions: i32,
-    /// Instances of each bank; they share their service's directory.
+    /// Where state is, when not in files: bank A's in PostgreSQL, bank B's in Redis.
+    pub databases: Option<Databases>,
+    /// Instances of each bank; they share their service's state.
     pub instances: usize,
     /// Behind sidecars, or directly at Kafka.
     pub behind: Option<Behind>,
@@ -66,6 +71,7 @@ impl Default for BankOptions {
         Self {
             prefix: String::new(),
             partitions: 4,
+            databases: None,
             instances: 1,
             behind: None,
             hook: false,
@@ -73,35 +79,6 @@ impl Default for BankOptions {
             lease_seconds: 10,
             assignor: "range".into(),
         }
-    }
-}
-
-/// What the auditor counted.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Count {
-    /// The money there was at the beginning.
-    pub total_expected: i64,
-    /// The money there is.
-    pub total_after: i64,
-    /// Received, and never sent.
-    pub orphans: u64,
-    /// Sent, and not received.
-    pub lost: u64,
-    /// Received again.
-    pub duplicates: u64,
-    /// How many records were applied.
-    pub records: u64,
-    /// Whether nothing moved any more.
-    pub settled: bool,
-}
-
-impl Count {
-    /// Whether all money is there and every record arrived exactly once.
-    #[must_use]
-    pub fn is_right(&self) -> bool {
-        self.settled
-            && self.total_expected == self.total_after
-            && (self.orphans, self.lost, self.duplicates) == (0, 0, 0)
     }
 }
 
@@ -124,6 +101,7 @@ pub struct Bank {
     options: BankOptions,
     kafka: String,
     directory: PathBuf,
+    home: Home,
     /// Every instance of both banks.
     pub instances: Vec<Instance>,
     load: Option<Process>,
@@ -139,10 +117,16 @@ impl Bank {
         for topic in topic_names(&options.prefix) {
             topics.create(&topic, options.partitions).await;
         }
+        let directory = Run::this().part("bank");
+        let home = match &options.databases {
+            Some(databases) => Home::Databases(databases.clone()),
+            None => Home::Files(directory.clone()),
+        };
         let mut bank = Self {
             options,
             kafka: kafka.into(),
-            directory: Run::this().part("bank"),
+            directory,
+            home,
             instances: Vec::new(),
             load: None,
         };
@@ -200,10 +184,10 @@ impl Bank {
         self.instances.clear();
     }
 
-    /// The directory of a bank's state.
+    /// Where the state of both banks is.
     #[must_use]
-    pub fn state(&self, bank: &str) -> PathBuf {
-        self.directory.join(format!("bank-{bank}"))
+    pub fn home(&self) -> &Home {
+        &self.home
     }
 
     /// The names of the four topics.
@@ -288,15 +272,17 @@ impl Bank {
     /// When the auditor cannot read the state.
     pub async fn count(&self, settle: Duration) -> Count {
         let load = self.directory.join("load");
-        let states = [self.state("a"), self.state("b")];
+        let states = BANKS.map(|bank| self.home.place(bank));
         let mut arguments = vec!["--settle-seconds".to_owned(), settle.as_secs().to_string()];
         if !load.join("load.json").is_file() {
             arguments.push("--no-orders".into());
         }
         count(
-            states
-                .iter()
-                .chain(load.join("load.json").is_file().then_some(&load)),
+            states.into_iter().chain(
+                load.join("load.json")
+                    .is_file()
+                    .then(|| load.display().to_string()),
+            ),
             self.options.partitions,
             &arguments,
         )
@@ -308,7 +294,7 @@ impl Bank {
     /// # Panics
     /// When the auditor cannot read the state.
     pub async fn count_without_orders(&self, settle: Duration) -> Count {
-        let states = [self.state("a"), self.state("b")];
+        let states = BANKS.map(|bank| self.home.place(bank));
         let arguments = [
             "--no-orders",
             "--quiet-seconds",
@@ -317,7 +303,7 @@ impl Bank {
             &settle.as_secs().to_string(),
         ]
         .map(str::to_owned);
-        count(states.iter(), self.options.partitions, &arguments).await
+        count(states.into_iter(), self.options.partitions, &arguments).await
     }
 
     async fn start_instance(&self, bank: &'static str, number: usize) -> Instance {
@@ -347,16 +333,19 @@ impl Bank {
         number: usize,
         hook: Option<&str>,
     ) -> SidecarOptions {
-        let directory = format!("dir:{}?scope=service", self.state(bank).display());
         let carried = hook.filter(|_| self.options.hook_carries_state);
-        let state = carried.map_or(directory, |url| format!("{url}?scope=service"));
+        let state = carried.map_or_else(
+            || self.home.spec(bank),
+            |url| format!("{url}?scope=service"),
+        );
         SidecarOptions {
             service: format!("bank-{bank}"),
             instance: number.to_string(),
             deployment: behind.deployment.clone(),
             admin: behind.admin.clone(),
             capture: hook.map(|url| format!("hook={url}")),
-            state: vec![state],
+            // Not as a flag: it may hold a password.
+            environment: vec![("CUTLINE_STATE".into(), state)],
             arguments: behind.arguments.clone(),
             ..SidecarOptions::transparent(&self.kafka)
         }
@@ -384,54 +373,10 @@ impl Bank {
             "--assignor",
             &self.options.assignor,
         ])
-        .args([
-            "--partitions",
-            &self.options.partitions.to_string(),
-            "--state",
-        ])
-        .arg(self.state(bank))
+        .args(["--partitions", &self.options.partitions.to_string()])
+        .env("BANK_STATE", self.home.place(bank))
         .env("PYTHONDONTWRITEBYTECODE", "1")
     }
-}
-
-/// The interpreter bank B runs by, from the environment made for it.
-///
-/// # Panics
-/// When the environment cannot be made.
-#[must_use]
-pub fn python() -> PathBuf {
-    let made = Command::new(project_root().join("scripts/prepare-bank-b"))
-        .output()
-        .expect("a script of the project can be run");
-    assert!(
-        made.status.success(),
-        "scripts/prepare-bank-b: {}",
-        String::from_utf8_lossy(&made.stderr)
-    );
-    PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())
-}
-
-/// Runs the auditor over directories of state.
-///
-/// # Panics
-/// When it cannot read them.
-pub async fn count(
-    states: impl Iterator<Item = impl AsRef<Path>>,
-    partitions: i32,
-    arguments: &[String],
-) -> Count {
-    let mut command = tokio::process::Command::new(binary("bank-a"));
-    command
-        .args(["count", "--partitions", &partitions.to_string()])
-        .args(arguments)
-        .kill_on_drop(true);
-    states.for_each(|state| {
-        command.arg("--state").arg(state.as_ref());
-    });
-    let output = command.output().await.expect("the auditor can be run");
-    // It ends with an error also where the count is wrong: what it printed decides.
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("the auditor: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 fn topic_names(prefix: &str) -> [String; 4] {

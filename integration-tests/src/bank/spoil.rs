@@ -11,20 +11,20 @@ use std::{
 use serde_json::Value;
 
 /// What every account is set to.
-const NONSENSE: i64 = 13;
+pub(super) const NONSENSE: i64 = 13;
 /// A file whose mean balance is below this has kept the nonsense.
-const MEAN_OF_NONSENSE_MAX: i64 = 200;
+pub(super) const MEAN_OF_NONSENSE_MAX: i64 = 200;
 /// How long the script insists.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 /// After this long a bank that was at work on a file has written it.
-const BATCH_TIME: Duration = Duration::from_millis(300);
+pub(super) const BATCH_TIME: Duration = Duration::from_millis(300);
 
 /// Spoils every shard of both directories; gives how many.
 ///
 /// # Panics
 /// When a file cannot be read or written, or the nonsense does not stick.
 #[must_use]
-pub fn spoil(directories: &[impl AsRef<Path>]) -> usize {
+pub(super) fn spoil_files(directories: &[impl AsRef<Path>]) -> usize {
     let files: Vec<_> = directories
         .iter()
         .flat_map(|directory| shards(directory.as_ref()))
@@ -89,7 +89,7 @@ mod tests {
             r#"{"shard":"orders-a-0","balances":[1000,1000],"records":3}"#,
         )
         .unwrap();
-        assert_eq!(spoil(&[&directory]), 1);
+        assert_eq!(spoil_files(&[&directory]), 1);
         assert_eq!(
             read(&directory.join("orders-a-0.json"))["balances"],
             serde_json::json!([13, 13])

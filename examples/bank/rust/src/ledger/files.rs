@@ -1,9 +1,9 @@
-//! The directory in which a service keeps its shards, one file each.
+//! Shards in a directory, one file each.
 //!
-//! A file is replaced by an atomic rename and is on disk when `save` returns. Nothing is cached: what the directory says is the state,
-//! so that whoever puts other files there is believed. Several instances may share it, each writing the shards assigned to it.
+//! A file is replaced by an atomic rename and is on disk when `save` returns.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -11,14 +11,14 @@ use std::{
 
 use crate::shard::Shard;
 
-/// A service's directory of shards.
+/// A directory of shards.
 #[derive(Clone, Debug)]
-pub struct Ledger {
+pub struct Files {
     directory: PathBuf,
 }
 
-impl Ledger {
-    /// The ledger in `directory`, which is made when missing.
+impl Files {
+    /// The files in `directory`, which is made when missing.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -59,6 +59,21 @@ impl Ledger {
             std::fs::rename(temporary, path)?;
         }
         File::open(&self.directory)?.sync_all()
+    }
+
+    /// Every shard there is a file of.
+    ///
+    /// # Errors
+    /// When one cannot be read or is no shard.
+    pub fn all(&self) -> io::Result<Vec<Shard>> {
+        let mut shards = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.extension() == Some(OsStr::new("json")) {
+                shards.push(serde_json::from_slice(&std::fs::read(&path)?)?);
+            }
+        }
+        Ok(shards)
     }
 
     fn path(&self, name: &str) -> PathBuf {
