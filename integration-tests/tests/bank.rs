@@ -64,6 +64,7 @@ async fn money_is_conserved_through_transparent_sidecars() {
         admin: None,
         deployment: "none".into(),
         arguments: Vec::new(),
+        environment: Vec::new(),
     };
     money_is_conserved(2, "cooperative-sticky", Some(transparent)).await;
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use integration_tests::{
-    Admin, AdminOptions, Bank, BankOptions, Kafka,
+    Admin, AdminOptions, Bank, BankOptions, Kafka, Services,
     bank::{Behind, Count},
     topics::unique_name,
     wait_until,
@@ -28,9 +28,20 @@ struct World {
 
 impl World {
     async fn start(options: BankOptions) -> Self {
+        Self::start_on(options, None).await
+    }
+
+    /// With files as store and state, or with real services.
+    async fn start_on(mut options: BankOptions, services: Option<&Services>) -> Self {
         let kafka = Kafka::shared().await.bootstrap();
         let deployment = unique_name("rollback");
         let mut over = AdminOptions::over(&kafka);
+        let mut environment = Vec::new();
+        if let Some(services) = services {
+            over = services.under(over, &deployment);
+            environment = services.environment();
+            options.databases = Some(services.databases(&deployment).await);
+        }
         over.environment
             .push(("CUTLINE_DEPLOYMENT".into(), deployment.clone()));
         let admin = Admin::start(&over).await;
@@ -38,6 +49,7 @@ impl World {
             admin: Some(admin.url()),
             deployment: deployment.clone(),
             arguments: Vec::new(),
+            environment,
         };
         let options = BankOptions {
             prefix: deployment + "-",
@@ -113,7 +125,11 @@ impl World {
 }
 
 async fn rolls_back(mode: &str, options: BankOptions) {
-    let mut world = World::start(options).await;
+    let world = World::start(options).await;
+    rolls_back_in(world, mode).await;
+}
+
+async fn rolls_back_in(mut world: World, mode: &str) {
     let epoch = world.checkpoint(mode).await;
     world.spoil().await;
     world.roll_back(&epoch).await;
@@ -188,4 +204,24 @@ async fn a_checkpoint_taken_after_a_rollback_can_be_rolled_back_to() {
     world.roll_back(&second).await;
     let count = world.settled().await;
     assert!(count.is_right(), "{count:?}");
+}
+
+/// PostgreSQL, Redis and S3 in place of files: the same promise.
+async fn rolls_back_in_databases(mode: &str, instances: usize) {
+    let options = BankOptions {
+        instances,
+        ..BankOptions::default()
+    };
+    let world = World::start_on(options, Some(Services::shared().await)).await;
+    rolls_back_in(world, mode).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn banks_in_databases_roll_back_to_an_aligned_checkpoint_in_s3() {
+    rolls_back_in_databases("aligned", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_instances_each_that_share_a_database_roll_back() {
+    rolls_back_in_databases("unaligned", 3).await;
 }

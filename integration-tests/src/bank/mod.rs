@@ -41,6 +41,8 @@ pub struct Behind {
     pub deployment: String,
     /// Flags added to every sidecar's.
     pub arguments: Vec<String>,
+    /// Variables added to every sidecar's environment.
+    pub environment: Vec<(String, String)>,
 }
 
 /// How to run the banks.
@@ -338,14 +340,16 @@ impl Bank {
             || self.home.spec(bank),
             |url| format!("{url}?scope=service"),
         );
+        let mut environment = behind.environment.clone();
+        // Not as a flag: it may hold a password.
+        environment.push(("CUTLINE_STATE".into(), state));
         SidecarOptions {
             service: format!("bank-{bank}"),
             instance: number.to_string(),
             deployment: behind.deployment.clone(),
             admin: behind.admin.clone(),
             capture: hook.map(|url| format!("hook={url}")),
-            // Not as a flag: it may hold a password.
-            environment: vec![("CUTLINE_STATE".into(), state)],
+            environment,
             arguments: behind.arguments.clone(),
             ..SidecarOptions::transparent(&self.kafka)
         }

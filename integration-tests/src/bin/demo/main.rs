@@ -2,6 +2,7 @@
 //!
 //! `./demo` prepares what this needs and runs it. Its last line on stdout is one line of JSON; it ends with success only when all is right.
 
+mod stage;
 mod story;
 mod teller;
 mod verdict;
@@ -23,6 +24,9 @@ const RECORDS_PER_ORDER: u64 = 3;
     about = "Takes a checkpoint of two banks under load, spoils their state, rolls back, and counts the money"
 )]
 struct Options {
+    /// With PostgreSQL, Redis and S3 in place of files
+    #[arg(long)]
+    full: bool,
     /// Leave everything running at the end
     #[arg(long)]
     keep: bool,

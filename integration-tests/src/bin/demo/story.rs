@@ -5,29 +5,26 @@
 use std::time::{Duration, Instant};
 
 use integration_tests::{
-    Admin, AdminOptions, Bank, BankOptions, Kafka, KafkaOptions, Run,
-    bank::{Behind, Count},
+    Admin, AdminOptions, Bank, Kafka, KafkaOptions, Run, Services, bank::Count,
     kafka::VERSION_DEFAULT,
-    naive::NaiveCopy,
-    wait_until,
 };
 use serde_json::Value;
 
 use crate::{
-    Capture, LOAD_TIME_MAX, Mode, Options,
+    Mode, Options,
+    stage::{naive_copy, start_banks, start_services},
     teller::{Teller, spaced},
     verdict::Verdict,
 };
 
-const DEPLOYMENT: &str = "demo";
+/// The installation the demo makes.
+pub const DEPLOYMENT: &str = "demo";
 /// How long records flow before anything is done to them.
-const FLOW_TIME: Duration = Duration::from_secs(4);
-/// How long the banks may take to be at work.
-const WORK_DEADLINE: Duration = Duration::from_secs(60);
+pub const FLOW_TIME: Duration = Duration::from_secs(4);
 /// How long the flow of records is measured before and after something is done to them.
 const AROUND: Duration = Duration::from_secs(2);
 /// How long everything may take to settle after the load ended.
-const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
+pub const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Everything the demo runs.
 pub struct Story {
@@ -38,6 +35,7 @@ pub struct Story {
     // Dropped in this order: the banks before what they stand on.
     bank: Bank,
     admin: Admin,
+    _services: Option<Services>,
 }
 
 impl Story {
@@ -55,21 +53,33 @@ impl Story {
             "Kafka",
             &format!("Apache Kafka {VERSION_DEFAULT} on one node, ready in {seconds:.1} s"),
         );
+        let services = start_services(&options, teller).await;
         let naive = if options.naive {
-            Some(naive_copy(&options, teller, &kafka).await)
+            Some(naive_copy(&options, teller, &kafka, services.as_ref()).await)
         } else {
             None
         };
         let mut arguments = AdminOptions::over(&kafka.bootstrap());
+        if let Some(services) = &services {
+            arguments = services.under(arguments, DEPLOYMENT);
+        }
         arguments
             .environment
             .push(("CUTLINE_DEPLOYMENT".into(), DEPLOYMENT.into()));
         let admin = Admin::start(&arguments).await;
         teller.say(
             "admin API",
-            &format!("{}, checkpoints go to a directory", admin.url()),
+            &format!(
+                "{}, checkpoints go to {}",
+                admin.url(),
+                if services.is_some() {
+                    "S3"
+                } else {
+                    "a directory"
+                }
+            ),
         );
-        let bank = start_banks(&options, teller, &kafka, &admin).await;
+        let bank = start_banks(&options, teller, &kafka, &admin, services.as_ref()).await;
         Self {
             options,
             teller,
@@ -77,6 +87,7 @@ impl Story {
             naive,
             bank,
             admin,
+            _services: services,
         }
     }
 
@@ -265,60 +276,7 @@ impl Flow {
     }
 }
 
-async fn start_banks(options: &Options, teller: Teller, kafka: &Kafka, admin: &Admin) -> Bank {
-    let behind = Behind {
-        admin: Some(admin.url()),
-        deployment: DEPLOYMENT.into(),
-        arguments: Vec::new(),
-    };
-    let hook = options.capture == Capture::Hook;
-    let bank = BankOptions {
-        instances: options.instances,
-        behind: Some(behind),
-        hook,
-        ..BankOptions::default()
-    };
-    let mut bank = Bank::start(&kafka.bootstrap(), bank).await;
-    bank.start_load(options.orders_per_second(), LOAD_TIME_MAX);
-    at_work(&bank).await;
-    let sidecars = 2 * options.instances;
-    teller.say("banks", &format!("A in Rust and B in Python send each other money, {sidecars} sidecars between them and Kafka"));
-    bank
-}
-
-/// Waits until the banks have taken up their partitions and pass records on.
-async fn at_work(bank: &Bank) {
-    wait_until(WORK_DEADLINE, "both banks to be at work", || async move {
-        bank.home().has_state("a").await && bank.home().has_state("b").await
-    })
-    .await;
-    tokio::time::sleep(FLOW_TIME).await;
-}
-
-async fn naive_copy(options: &Options, teller: Teller, kafka: &Kafka) -> Count {
-    teller.chapter(
-        "First, the naive copy: offsets, topics and state, one after another, while they work",
-    );
-    let unprotected = BankOptions {
-        prefix: "naive-".into(),
-        instances: options.instances,
-        ..BankOptions::default()
-    };
-    let mut bank = Bank::start(&kafka.bootstrap(), unprotected).await;
-    bank.start_load(options.orders_per_second(), LOAD_TIME_MAX);
-    at_work(&bank).await;
-    let copy = NaiveCopy::take(&kafka.bootstrap(), &bank).await;
-    bank.stop_load().await;
-    bank.stop_instances();
-    copy.put_back().await;
-    bank.start_instances().await;
-    let count = bank.count_without_orders(SETTLE_DEADLINE).await;
-    bank.stop_instances();
-    tell_count(teller, &count);
-    count
-}
-
-fn tell_count(teller: Teller, count: &Count) {
+pub fn tell_count(teller: Teller, count: &Count) {
     let say = |right: bool, label: &str, text: &str| {
         if right {
             teller.good(label, text)
