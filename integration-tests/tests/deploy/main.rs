@@ -1,4 +1,5 @@
-//! What people install: the Helm charts and the compose file, rendered as they would be and judged by the real tools.
+//! What people install and are told to type: the Helm charts and the compose file, rendered as they would be and judged by the
+//! real tools; and the README's walk, on a real Kafka.
 //!
 //! Nothing of it needs a cluster or a Docker engine.
 
@@ -6,6 +7,8 @@
 
 mod alerts;
 mod chart;
+mod compose;
+mod readme;
 mod render;
 mod settings;
 mod sidecar;
