@@ -71,16 +71,19 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
 - {name: CUTLINE_ADMIN, value: {{ include "cutline.sidecar.admin" . | quote }}}
 - {name: CUTLINE_CAPTURE, value: {{ .capture | default "commit" | quote }}}
 - {name: CUTLINE_LOG, value: {{ $values.log | quote }}}
+{{- with $values.controlStaleTimeout }}
+- {name: CUTLINE_CONTROL_STALE_TIMEOUT, value: {{ . | quote }}}
+{{- end }}
 {{- if and .state .stateSecret }}
 {{- fail "cutline.sidecar: state or stateSecret, not both" }}
 {{- end }}
 {{- with .state }}
 {{- range . }}
-{{- if contains "," . }}
-{{- fail (printf "cutline.sidecar: the state %q has a comma, which separates states in a variable" .) }}
+{{- if regexMatch "\\s" . }}
+{{- fail (printf "cutline.sidecar: the state %q has a blank, which separates states in a variable" .) }}
 {{- end }}
 {{- end }}
-- {name: CUTLINE_STATE, value: {{ join "," . | quote }}}
+- {name: CUTLINE_STATE, value: {{ join " " . | quote }}}
 {{- end }}
 {{- with .stateSecret }}
 - name: CUTLINE_STATE

@@ -45,9 +45,8 @@ fn a_field_that_kubernetes_does_not_know_would_be_noticed() {
     for (right, wrong) in misspelt {
         assert!(text.contains(right), "{right}");
         let text = text.replace(right, wrong);
-        for kubernetes in KUBERNETES {
-            conform(&text, kubernetes).expect_err(wrong);
-        }
+        // Where it is the same schema maker, one Kubernetes tells as much as two.
+        conform(&text, KUBERNETES[1]).expect_err(wrong);
     }
 }
 
