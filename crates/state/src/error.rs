@@ -4,6 +4,8 @@ use std::{io, path::Path};
 
 use cutline_store::StoreError;
 
+use crate::redis::RedisError;
+
 /// Everything a provider or a hook may answer instead of what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -120,6 +122,9 @@ pub enum StateError {
         /// What should restore it.
         wanted: String,
     },
+    /// Redis.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -142,6 +147,7 @@ impl StateError {
             Self::TooLarge { .. } => "CL0159",
             Self::NotRestored { .. } => "CL0160",
             Self::OtherProvider { .. } => "CL0161",
+            Self::Redis(error) => error.code(),
             Self::Store(error) => error.code(),
         }
     }
@@ -151,6 +157,7 @@ impl StateError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Changed { .. } | Self::HookTimeout { .. } | Self::HookUnreachable { .. } => true,
+            Self::Redis(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
             _ => false,
         }

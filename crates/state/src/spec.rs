@@ -8,8 +8,8 @@ use cutline_model::{Guarantee, Scope};
 use url::Url;
 
 use crate::{
-    Directory, Hook, HookLimits, HookState, Nothing, Pattern, Provider, Several, StateError,
-    several::STATES_MAX,
+    Directory, Hook, HookLimits, HookState, Nothing, Pattern, Provider, RedisState, Several,
+    StateError, several::STATES_MAX,
 };
 
 /// A provider, and whose state it holds.
@@ -59,7 +59,19 @@ pub fn parse_state_spec(spec: &str) -> Result<StateSpec, StateError> {
                 scope: options.scope,
             })
         }
-        "postgres" | "postgresql" | "redis" => Err(StateError::ComesLater {
+        "redis" | "rediss" => {
+            // Parsed or not, nothing of it is repeated but its scheme: a password may stand anywhere.
+            let hidden = |reason: String| StateError::BadSpec {
+                spec: format!("{scheme}://…"),
+                reason,
+            };
+            let (state, scope) = RedisState::parse(body, query).map_err(hidden)?;
+            Ok(StateSpec {
+                provider: Arc::new(state),
+                scope,
+            })
+        }
+        "postgres" | "postgresql" => Err(StateError::ComesLater {
             spec: without_secrets(spec),
             scheme: scheme.to_owned(),
         }),
@@ -142,7 +154,7 @@ impl Options {
     }
 }
 
-fn scope(value: &str) -> Result<Scope, String> {
+pub(crate) fn scope(value: &str) -> Result<Scope, String> {
     match value {
         "service" => Ok(Scope::Service),
         "instance" => Ok(Scope::Instance),
@@ -196,6 +208,11 @@ mod tests {
                 Scope::Service,
             ),
             ("none?scope=service", "none", Scope::Service),
+            (
+                "redis://:secret@r/0?prefix=bank:&scope=service",
+                "redis",
+                Scope::Service,
+            ),
         ] {
             let parsed = parse_state_spec(spec).unwrap_or_else(|error| panic!("{spec}: {error}"));
             assert_eq!(
@@ -229,11 +246,7 @@ mod tests {
 
     #[test]
     fn what_comes_later_says_so_and_shows_no_password() {
-        for spec in [
-            "postgres://me:secret@db/bank?tables=a",
-            "redis://:secret@r/0?prefix=b",
-            "postgresql://h/x",
-        ] {
+        for spec in ["postgres://me:secret@db/bank?tables=a", "postgresql://h/x"] {
             let error = parse_state_spec(spec).unwrap_err();
             assert_eq!(error.code(), "CL0151", "{spec}");
             assert!(
