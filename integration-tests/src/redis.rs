@@ -76,6 +76,15 @@ impl Redis {
         }
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it was killed and not started again.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid().expect("a server that runs has one")
+    }
+
     /// Its process: to freeze, thaw, or look at the log of.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

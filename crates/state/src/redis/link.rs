@@ -22,8 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// `PEXPIRETIME` came with it.
 const VERSION_MIN: u32 = 7;
-/// Changed keys that are remembered; more are simply many.
-const CHANGED_KEYS_MAX: usize = 10_000;
+/// Changed keys that are remembered; more are simply many. As many as may be copied: all of them may expire meanwhile.
+const CHANGED_KEYS_MAX: usize = 1_000_000;
 
 /// What a server says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,6 +47,7 @@ impl RedisState {
         let mut link = Link::open(&self.address).await?;
         // All that a checkpoint needs is tried now, so that a missing permission is known before the first one.
         link.watch().await?;
+        link.changed().await?;
         link.now_ms().await?;
         keys::Look::default()
             .at(&mut link, &[self.address.keys.prefix().into()])

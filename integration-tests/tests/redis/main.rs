@@ -1,0 +1,6 @@
+//! Redis: keys as state.
+
+mod expiry;
+mod keys;
+mod refusals;
+mod world;
