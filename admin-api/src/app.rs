@@ -21,6 +21,7 @@ use crate::{
     metrics::Metrics,
     registry::Registry,
     restore::Restores,
+    shared::Shared,
 };
 
 /// The parts. Cheap to clone.
@@ -67,6 +68,8 @@ pub struct Parts {
     pub restores: Restores,
     /// Restores begun under an Idempotency-Key.
     pub restore_keys: RestoreKeys,
+    /// What admin APIs share through Redis.
+    pub shared: Shared,
     /// True when this program ends and streams have to.
     pub ending: watch::Receiver<bool>,
 }

@@ -8,6 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 use cutline_model::{Limits, Mode};
 use cutline_store::StoreSpec;
 
+use crate::shared::RedisAddress;
+
 /// How long a registered sidecar may be out of reach before it is evicted: longer than it takes to restart and dial.
 pub const SIDECAR_LOST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a sidecar forwards fetches without the control topic, as sidecars have it by default. An eviction has surely
@@ -39,6 +41,8 @@ pub struct Config {
     pub kafka_settings: BTreeMap<String, String>,
     /// Where checkpoints are kept.
     pub store: StoreSpec,
+    /// Where what may be lost is shared with other admin APIs; `None`: it is in memory.
+    pub redis: Option<RedisAddress>,
     /// See [`SIDECAR_LOST_TIMEOUT`].
     pub sidecar_lost_timeout: Duration,
     /// See [`CONTROL_STALE_TIMEOUT`]; at least what any sidecar has.
@@ -64,6 +68,7 @@ impl Config {
                 .collect(),
             kafka_settings: BTreeMap::new(),
             store,
+            redis: None,
             sidecar_lost_timeout: SIDECAR_LOST_TIMEOUT,
             control_stale_timeout: CONTROL_STALE_TIMEOUT,
             checkpoint: CheckpointConfig::default(),

@@ -16,9 +16,9 @@ use parking_lot::Mutex;
 
 use crate::{
     app::App,
-    coordination::RunningEpoch,
     detail::{detail_of, view_of},
     problem::Problem,
+    shared::Progress,
 };
 
 /// Checkpoints known; what is older counts no more.
@@ -50,7 +50,7 @@ impl History {
     /// When the store cannot be read.
     pub async fn all(&self, app: &App) -> Result<Vec<CheckpointView>, Problem> {
         self.refresh(app).await?;
-        let running = app.running.current();
+        let running = in_progress(app).await;
         let mut views: Vec<CheckpointView> = {
             let known = self.0.lock();
             let settled = known.settled.values().flatten();
@@ -62,9 +62,9 @@ impl History {
         for view in &mut views {
             view.retried_as = app.running.successor(view.epoch);
         }
-        if let Some(running) = running {
+        if let Some(running) = running.filter(|running| !is_decided(&views, running.epoch)) {
             views.retain(|view| view.epoch != running.epoch);
-            views.push(in_progress(&running));
+            views.push(view_of_running(&running));
         }
         views.sort_unstable_by_key(|view| std::cmp::Reverse(view.epoch));
         Ok(views)
@@ -112,9 +112,18 @@ impl History {
     pub async fn detail(&self, app: &App, epoch: Epoch) -> Result<CheckpointDetail, Problem> {
         let running = app.running.current();
         if let Some(running) = running.filter(|running| running.epoch == epoch) {
-            return Ok(detail_of(in_progress(&running), None));
+            return Ok(detail_of(view_of_running(&Progress::from(&running)), None));
         }
         let found = app.repository.find(epoch).await?;
+        if found
+            .as_ref()
+            .is_none_or(|found| found.status == Stored::Incomplete)
+        {
+            let running = in_progress(app).await;
+            if let Some(running) = running.filter(|running| running.epoch == epoch) {
+                return Ok(detail_of(view_of_running(&running), None));
+            }
+        }
         let found = found.filter(|found| found.status != Stored::Deleted);
         let found = found.ok_or(StoreError::NoCheckpoint { epoch })?;
         let mut view = view_of(&found);
@@ -193,7 +202,24 @@ impl History {
     }
 }
 
-fn in_progress(running: &RunningEpoch) -> CheckpointView {
+/// The epoch in progress: this admin API's own, or the leader's as far as that is known.
+async fn in_progress(app: &App) -> Option<Progress> {
+    match app.running.current() {
+        Some(running) => Some(Progress::from(&running)),
+        None if app.leadership.is_leading() => None,
+        None => app.shared.progress().await,
+    }
+}
+
+/// What is shared may be late: the store knows when an epoch is over.
+fn is_decided(views: &[CheckpointView], epoch: Epoch) -> bool {
+    let over = [CheckpointStatus::Completed, CheckpointStatus::Failed];
+    views
+        .iter()
+        .any(|view| view.epoch == epoch && over.contains(&view.status))
+}
+
+fn view_of_running(running: &Progress) -> CheckpointView {
     let took = running.started_at.duration_until(Timestamp::now());
     let status = match running.phase {
         None => CheckpointStatus::Triggered,

@@ -21,3 +21,4 @@ pub mod restore;
 pub mod routes;
 pub mod run;
 pub mod settings;
+pub mod shared;

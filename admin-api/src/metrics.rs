@@ -64,6 +64,7 @@ pub struct Metrics {
     sidecars: Family<StateLabel, Gauge<i64>>,
     store: Family<OperationLabel, Histogram>,
     leading: Gauge<i64>,
+    redis_up: Gauge<i64>,
     processes: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -93,6 +94,7 @@ impl Default for Metrics {
             sidecars: Family::default(),
             store: Family::new_with_constructor(histogram),
             leading: Gauge::default(),
+            redis_up: Gauge::default(),
             processes: Arc::default(),
         };
         metrics.registry = Arc::new(metrics.register());
@@ -159,6 +161,11 @@ impl Metrics {
     /// Whether this admin API leads.
     pub fn leading(&self, leading: bool) {
         self.leading.set(i64::from(leading));
+    }
+
+    /// Whether Redis answers.
+    pub fn redis_up(&self, up: bool) {
+        self.redis_up.set(i64::from(up));
     }
 
     /// All of it, as Prometheus reads it.
@@ -267,6 +274,11 @@ impl Metrics {
             "leading",
             "1 while this admin API coordinates its deployment",
             self.leading.clone(),
+        );
+        all.register(
+            "redis_up",
+            "1 while the Redis that admin APIs share answers; 0 also when there is none",
+            self.redis_up.clone(),
         );
         all
     }

@@ -26,6 +26,7 @@ use crate::{
     ready::Shell,
     registry::{LinkEvent, Registry},
     restore, routes,
+    shared::Shared,
 };
 
 /// The pause between two attempts at something that is out of reach.
@@ -105,6 +106,7 @@ async fn live(
         tokio::time::sleep(RETRY_PAUSE).await;
     };
     let told = tokio::spawn(tell_links(app.clone()));
+    let sharing = tokio::spawn(app.shared.clone().run(app.clone()));
     let mut elected = candidate.elected();
     tokio::select! {
         () = lead_when_elected(&app, &mut elected) => {}
@@ -112,6 +114,7 @@ async fn live(
     }
     step_down(&app, "this admin API ends").await;
     told.abort();
+    sharing.abort();
     candidate.leave().await;
 }
 
@@ -143,8 +146,18 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
         }
     })
     .await;
+    let events = Events::new(&run);
+    let shared = Shared::new(config.redis.as_ref(), &config.deployment, &cluster);
+    let shared = shared.unwrap_or_else(|error| {
+        tracing::error!(error, "redis cannot be used; going on in memory");
+        Shared::default()
+    });
+    for event in shared.events().await {
+        events.take_in(event);
+    }
     App::new(Parts {
-        events: Events::new(&run),
+        events,
+        shared,
         run,
         owner,
         repository,
@@ -228,6 +241,7 @@ async fn take_over(app: &App) -> JoinSet<()> {
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
+    app.schedule.recall(app).await;
     app.leadership.set(true);
     tracing::info!(deployment = app.config.deployment, "leading");
     app.events

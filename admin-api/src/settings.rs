@@ -48,7 +48,7 @@ pub const PROGRAM: Program = Program {
         key(
             "redis",
             "URL",
-            "Where what may be lost is kept; not used yet",
+            "Where what may be lost is shared: registry, progress, events, idempotency keys [default: in memory]",
         ),
         key(
             "checkpoint.interval",
@@ -160,6 +160,12 @@ impl Config {
         );
         config.kafka = parsed(settings, "kafka", brokers)?.unwrap_or_default();
         config.kafka_settings = settings.group("kafka");
+        // The value is not repeated: it may hold a password.
+        config.redis = settings
+            .get("redis")
+            .map(str::parse)
+            .transpose()
+            .map_err(|reason: &str| wrong("redis", "…", reason))?;
         config.sidecar_lost_timeout = span(
             settings,
             "sidecar-lost-timeout",
@@ -230,13 +236,6 @@ fn retention(settings: &Settings) -> Result<Retention, SettingsError> {
 
 /// What has a name and is not built yet is an error, not silence.
 fn refuse_what_is_not_there(settings: &Settings) -> Result<(), SettingsError> {
-    if let Some(redis) = settings.get("redis") {
-        return Err(wrong(
-            "redis",
-            redis,
-            "not supported yet; coordination is in memory",
-        ));
-    }
     let channels = settings.get("checkpoint.channels");
     if let Some(channels) = channels.filter(|channels| *channels != "reference") {
         let reason = "reference is expected; embed is not supported yet";

@@ -21,6 +21,8 @@ use crate::{
 
 /// The pause before the second attempt; it doubles.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+/// What idempotency keys of checkpoints are shared as.
+const KIND: &str = "checkpoint";
 /// The longest name of a savepoint, in characters.
 const SAVEPOINT_CHARS_MAX: usize = 100;
 
@@ -58,6 +60,12 @@ pub async fn begin(
     check_name(request.savepoint.as_deref())?;
     let mut keys = app.checkpoint_keys.lock().await;
     if let Some(key) = key
+        && !keys.knows(key)
+        && let Some((before, epoch)) = app.shared.recall(KIND, key).await
+    {
+        keys.note(key, before, epoch);
+    }
+    if let Some(key) = key
         && let Some(epoch) = keys.find(key, &request)?
     {
         let accepted = again(app, epoch, &request).await?;
@@ -74,6 +82,7 @@ pub async fn begin(
     let running = app.running.begin(epoch, &wanted, Timestamp::now());
     tell_triggered(app, &running, None);
     if let Some(key) = key {
+        app.shared.note(KIND, key, &request, epoch).await;
         keys.note(key, request, epoch);
     }
     let accepted = CheckpointAccepted {

@@ -1,6 +1,6 @@
 //! Requests that carry an `Idempotency-Key`: the same key is answered with what it began the first time.
 //!
-//! Kept in memory and bounded: it covers a client that repeats a request it had no answer to, not history.
+//! Kept in memory and bounded, and shared through Redis where there is one: it covers a client that repeats a request it had no answer to, not history.
 
 use std::collections::VecDeque;
 
@@ -41,6 +41,12 @@ impl<R: PartialEq, A: Clone> Keys<R, A> {
                 Err(Problem::new(KEY_REUSED, detail))
             }
         }
+    }
+
+    /// True when it is known what `key` began.
+    #[must_use]
+    pub fn knows(&self, key: &str) -> bool {
+        self.0.iter().any(|(known, ..)| known == key)
     }
 
     /// `key` began `answer`.

@@ -40,6 +40,8 @@ struct Progress {
 #[derive(Clone, Debug)]
 pub struct Schedule {
     terms: Arc<watch::Sender<Terms>>,
+    /// What was asked for, when it is not as configured.
+    asked: Arc<Mutex<Option<ScheduleRequest>>>,
     progress: Arc<Mutex<Progress>>,
 }
 
@@ -54,15 +56,40 @@ impl Schedule {
         };
         Self {
             terms: Arc::new(watch::Sender::new(terms)),
+            asked: Arc::default(),
             progress: Arc::default(),
         }
     }
 
-    /// Replaces the schedule.
+    /// Replaces the schedule; another admin API that takes over knows it by Redis.
     ///
     /// # Errors
     /// 400 for an interval that cannot be kept.
-    pub fn set(&self, app: &App, request: &ScheduleRequest) -> Result<ScheduleView, Problem> {
+    pub async fn set(&self, app: &App, request: &ScheduleRequest) -> Result<ScheduleView, Problem> {
+        let view = self.replace(app, request)?;
+        app.shared.note_schedule(request).await;
+        app.events
+            .publish("schedule.changed", json!({ "schedule": view }));
+        Ok(view)
+    }
+
+    /// Takes over the schedule that another admin API, or an earlier run, was asked for.
+    pub async fn recall(&self, app: &App) {
+        let Some(asked) = app.shared.schedule().await else {
+            return;
+        };
+        if let Err(problem) = self.replace(app, &asked) {
+            tracing::warn!(%problem, "the shared schedule cannot be kept; the configured one is");
+        }
+    }
+
+    /// What was asked for, when it is not as configured.
+    #[must_use]
+    pub fn asked(&self) -> Option<ScheduleRequest> {
+        self.asked.lock().clone()
+    }
+
+    fn replace(&self, app: &App, request: &ScheduleRequest) -> Result<ScheduleView, Problem> {
         let interval = request.interval_ms.map(Duration::from_millis);
         if let Some(interval) = interval.filter(|interval| *interval < INTERVAL_MIN) {
             let detail = format!(
@@ -80,10 +107,8 @@ impl Schedule {
                 .map_or(config.min_pause, Duration::from_millis),
             mode: request.mode.unwrap_or(config.mode),
         });
-        let view = self.view();
-        app.events
-            .publish("schedule.changed", json!({ "schedule": view }));
-        Ok(view)
+        *self.asked.lock() = Some(request.clone());
+        Ok(self.view())
     }
 
     /// As the REST interface shows it.

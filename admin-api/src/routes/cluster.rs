@@ -33,7 +33,7 @@ type Topics = BTreeMap<ServiceName, BTreeSet<TopicName>>;
 pub async fn topology(Ready(app): Ready) -> Result<Answer<TopologyView>, Problem> {
     let state = app.control.state().borrow().clone();
     let metadata = app.kafka.refresh_metadata().await?;
-    let connected = app.registry.connected();
+    let connected = connected(&app).await;
     let mut reads = reads_of(&connected);
     let groups = groups(&app, &state, &connected, &mut reads).await?;
     let mut names: BTreeSet<&TopicName> = reads.values().flatten().collect();
@@ -60,7 +60,7 @@ pub async fn topology(Ready(app): Ready) -> Result<Answer<TopologyView>, Problem
 )]
 pub async fn services(Ready(app): Ready) -> Answer<Vec<ServiceView>> {
     let state = app.control.state().borrow().clone();
-    let reads = reads_of(&app.registry.connected());
+    let reads = reads_of(&connected(&app).await);
     Answer(service_views(&state, &reads))
 }
 
@@ -70,7 +70,7 @@ pub async fn services(Ready(app): Ready) -> Answer<Vec<ServiceView>> {
     responses((status = 200, body = Vec<SidecarView>))
 )]
 pub async fn sidecars(Ready(app): Ready) -> Answer<Vec<SidecarView>> {
-    Answer(sidecar_views(&app))
+    Answer(sidecar_views(&app).await)
 }
 
 /// Where sidecars connect
@@ -111,11 +111,19 @@ pub async fn evict(
     eviction::evict(&app, &sidecar).await.map(Answer)
 }
 
+/// Who is connected: to this admin API, or to the leader as far as that is known.
+async fn connected(app: &App) -> BTreeMap<SidecarId, Connected> {
+    if app.leadership.is_leading() {
+        return app.registry.connected();
+    }
+    let shared = app.shared.sidecars().await;
+    shared.unwrap_or_else(|| app.registry.connected())
+}
+
 /// Everyone registered or connected.
-#[must_use]
-pub fn sidecar_views(app: &App) -> Vec<SidecarView> {
+pub async fn sidecar_views(app: &App) -> Vec<SidecarView> {
     let state = app.control.state().borrow().clone();
-    let connected = app.registry.connected();
+    let connected = connected(app).await;
     let ids: BTreeSet<&SidecarId> = state.sidecars.keys().chain(connected.keys()).collect();
     ids.into_iter()
         .map(|id| sidecar_view(id, &state, connected.get(id)))

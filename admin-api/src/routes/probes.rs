@@ -10,12 +10,12 @@ use cutline_client::{ProblemDetails, SidecarState};
 use serde_json::{Value, json};
 
 use super::cluster::sidecar_views;
-use crate::{problem::Problem, ready::Shell};
+use crate::{problem::Problem, ready::Shell, shared::Standing};
 
 /// Whether it lives
 #[utoipa::path(get, path = "/healthz", tag = "probes", responses((status = 200, description = "it does")))]
-pub async fn healthz() -> Answer<Value> {
-    Answer(json!({ "status": "alive" }))
+pub async fn healthz(State(shell): State<Shell>) -> Answer<Value> {
+    Answer(json!({ "status": "alive", "redis": redis(&shell).as_str() }))
 }
 
 /// Whether it leads and works
@@ -28,7 +28,16 @@ pub async fn healthz() -> Answer<Value> {
 )]
 pub async fn readyz(State(shell): State<Shell>) -> Result<Answer<Value>, Problem> {
     shell.leading()?;
-    Ok(Answer(json!({ "status": "ready" })))
+    Ok(Answer(
+        json!({ "status": "ready", "redis": redis(&shell).as_str() }),
+    ))
+}
+
+/// It is never a reason not to be ready: nothing depends on it.
+fn redis(shell: &Shell) -> Standing {
+    shell
+        .app()
+        .map_or(Standing::None, |app| app.shared.standing())
 }
 
 /// What it counts
@@ -41,7 +50,7 @@ pub async fn readyz(State(shell): State<Shell>) -> Result<Answer<Value>, Problem
 pub async fn metrics(State(shell): State<Shell>) -> Response {
     let metrics = shell.metrics();
     if let Ok(app) = shell.app() {
-        let views = sidecar_views(&app);
+        let views = sidecar_views(&app).await;
         for state in [
             SidecarState::Connected,
             SidecarState::Fenced,
@@ -52,6 +61,9 @@ pub async fn metrics(State(shell): State<Shell>) -> Response {
             metrics.sidecars(state.as_str(), count);
         }
         metrics.leading(app.leadership.is_leading());
+        if app.shared.standing() != Standing::None {
+            metrics.redis_up(app.shared.standing() == Standing::Up);
+        }
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], metrics.text()).into_response()

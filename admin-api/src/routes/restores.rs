@@ -14,6 +14,9 @@ use crate::{
     restore,
 };
 
+/// What idempotency keys of restores are shared as.
+const KIND: &str = "restore";
+
 /// Begin or plan a restore
 ///
 /// With `dry_run` nothing is held and the plan is answered.
@@ -41,6 +44,12 @@ pub async fn create(
     // Held while a restore is begun, so that a key begins one.
     let mut keys = app.restore_keys.lock().await;
     if let Some(key) = key
+        && !keys.knows(key)
+        && let Some((before, id)) = app.shared.recall(KIND, key).await
+    {
+        keys.note(key, before, id);
+    }
+    if let Some(key) = key
         && let Some(id) = keys.find(key, &request)?
     {
         let view = restore::get(&app, &id).await?;
@@ -48,6 +57,7 @@ pub async fn create(
     }
     let view = restore::start(app.clone(), request.clone()).await?;
     if let Some(key) = key {
+        app.shared.note(KIND, key, &request, &view.id).await;
         keys.note(key, request, view.id.clone());
     }
     Ok(accepted(view))

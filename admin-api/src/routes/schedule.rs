@@ -15,12 +15,15 @@ use crate::{
     responses((status = 200, body = ScheduleView))
 )]
 pub async fn show(Ready(app): Ready) -> Answer<ScheduleView> {
+    if !app.leadership.is_leading() {
+        app.schedule.recall(&app).await;
+    }
     Answer(app.schedule.view())
 }
 
 /// Replace the schedule
 ///
-/// Until this admin API restarts; what shall last belongs into its configuration.
+/// Until this admin API restarts, or with Redis until that is emptied; what shall last belongs into the configuration.
 #[utoipa::path(
     put, path = "/v1/schedule", tag = "schedule", request_body = ScheduleRequest,
     responses(
@@ -32,5 +35,5 @@ pub async fn set(
     Leading(app): Leading,
     Json(request): Json<ScheduleRequest>,
 ) -> Result<Answer<ScheduleView>, Problem> {
-    app.schedule.set(&app, &request).map(Answer)
+    app.schedule.set(&app, &request).await.map(Answer)
 }

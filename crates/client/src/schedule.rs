@@ -21,7 +21,7 @@ pub struct ScheduleRequest {
     pub mode: Option<Mode>,
 }
 
-/// The schedule in force. It holds until the admin API restarts; what shall last belongs into its configuration.
+/// The schedule in force. It holds until the admin API restarts, or with Redis until that is emptied; what shall last belongs into its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ScheduleView {
     /// From one trigger to the next; null: no periodic checkpoints.
