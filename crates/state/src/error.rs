@@ -12,7 +12,7 @@ use crate::redis::RedisError;
 pub enum StateError {
     /// A `--state` that cannot be read.
     #[error(
-        "CL0150 state {spec:?}: {reason}; known are dir:/path, http://host:port and none (postgres:// and redis:// come later)"
+        "CL0150 state {spec:?}: {reason}; known are dir:/path, redis://host:port/db?prefix=…, http://host:port and none (postgres:// comes later)"
     )]
     BadSpec {
         /// As it was given.
@@ -22,7 +22,7 @@ pub enum StateError {
     },
     /// A kind of state that is known but cannot be captured yet.
     #[error(
-        "CL0151 state {spec:?}: {scheme} comes later; known now are dir:/path, http://host:port and none"
+        "CL0151 state {spec:?}: {scheme} comes later; known now are dir:/path, redis://host:port/db?prefix=…, http://host:port and none"
     )]
     ComesLater {
         /// As it was given, without what may be secret.

@@ -1,6 +1,8 @@
-//! Redis: keys as state.
+//! Redis: keys as state, and what admin APIs share through it.
 
+mod coordination;
 mod expiry;
 mod keys;
 mod refusals;
+mod rollback;
 mod world;
