@@ -163,8 +163,6 @@ impl Config {
         // The value is not repeated: it may hold a password.
         config.redis = settings
             .get("redis")
-            // An empty variable is how a container's environment says: none.
-            .filter(|address| !address.is_empty())
             .map(str::parse)
             .transpose()
             .map_err(|reason: &str| wrong("redis", "…", reason))?;

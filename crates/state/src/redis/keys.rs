@@ -2,6 +2,7 @@
 //! values can be foreseen.
 
 use deadpool_redis::redis::{self, Pipeline, Value};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
 
 use super::{RedisError, address::Keys, link::Link};
 
@@ -10,7 +11,9 @@ const SCAN_COUNT: usize = 2_000;
 /// Keys asked about in one batch.
 const BATCH_KEYS_MAX: usize = 1_000;
 /// What a batch should bring, going by the batches before.
-const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+const BATCH_BYTES: u64 = 2 * 1024 * 1024;
+/// Batches on their way at a time.
+const BATCHES_MAX: usize = 4;
 /// Keys of the first batch, when nothing is known of their values.
 const BATCH_KEYS_FIRST: usize = 64;
 
@@ -28,7 +31,7 @@ impl Scan {
     /// Some more keys; `None` when there are no more.
     pub(super) async fn next(
         &mut self,
-        link: &mut Link,
+        link: &Link,
         keys: &Keys,
     ) -> Result<Option<Vec<Vec<u8>>>, RedisError> {
         if self.ended {
@@ -47,58 +50,62 @@ impl Scan {
     }
 }
 
-/// Looks at keys in batches that fit in memory.
-#[derive(Debug)]
-pub(super) struct Look {
+/// Goes through keys and what they hold, several batches on their way at a time: while Redis makes one, another is
+/// taken in here.
+pub(super) struct Look<'a> {
+    link: &'a Link,
+    rest: &'a [Vec<u8>],
     batch_keys: usize,
+    asked: FuturesOrdered<BoxFuture<'a, Result<Vec<Found>, RedisError>>>,
 }
 
-impl Default for Look {
-    fn default() -> Self {
+impl<'a> Look<'a> {
+    /// Looks at `keys`, in their order.
+    pub(super) fn at(link: &'a Link, keys: &'a [Vec<u8>]) -> Self {
         Self {
+            link,
+            rest: keys,
             batch_keys: BATCH_KEYS_FIRST,
+            asked: FuturesOrdered::new(),
         }
     }
-}
 
-impl Look {
-    /// How many keys to ask about next.
-    pub(super) fn batch_keys(&self) -> usize {
-        self.batch_keys
-    }
-
-    /// What those of `keys` hold that are there.
-    pub(super) async fn at(
-        &mut self,
-        link: &mut Link,
-        keys: &[Vec<u8>],
-    ) -> Result<Vec<Found>, RedisError> {
-        let mut batch = Pipeline::with_capacity(2 * keys.len());
-        for key in keys {
-            batch.cmd("DUMP").arg(key).cmd("PEXPIRETIME").arg(key);
+    /// Those of the next keys that are there; `None` after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Found>>, RedisError> {
+        while self.asked.len() < BATCHES_MAX && !self.rest.is_empty() {
+            let (batch, rest) = self.rest.split_at(self.batch_keys.min(self.rest.len()));
+            self.rest = rest;
+            self.asked.push_back(Box::pin(look(self.link, batch)));
         }
-        let mut answers = link.ask_all("copy keys", &batch).await?.into_iter();
-        let mut found = Vec::with_capacity(keys.len());
-        for key in keys {
-            let (value, expires) = (answers.next(), answers.next());
-            // One that expired between the two questions is not there; so says its expiry, -2. No expiry is -1.
-            if let (Some(Value::BulkString(value)), Some(Value::Int(expires @ -1..))) =
-                (value, expires)
-            {
-                found.push((key.clone(), (expires >= 0).then_some(expires), value));
-            }
-        }
-        self.learn(
-            keys.len(),
-            found.iter().map(|(_, _, value)| value.len() as u64).sum(),
-        );
-        Ok(found)
-    }
-
-    fn learn(&mut self, keys: usize, bytes: u64) {
-        let each = bytes / (keys.max(1) as u64) + 1;
+        let Some(found) = self.asked.next().await.transpose()? else {
+            return Ok(None);
+        };
+        let bytes = found
+            .iter()
+            .map(|(_, _, value)| value.len() as u64)
+            .sum::<u64>();
+        let each = bytes / (found.len().max(1) as u64) + 1;
         let fitting = usize::try_from(BATCH_BYTES / each).unwrap_or(BATCH_KEYS_MAX);
         // Grown step by step: the next values may be larger.
         self.batch_keys = fitting.clamp(1, (4 * self.batch_keys).min(BATCH_KEYS_MAX));
+        Ok(Some(found))
     }
+}
+
+async fn look(link: &Link, keys: &[Vec<u8>]) -> Result<Vec<Found>, RedisError> {
+    let mut batch = Pipeline::with_capacity(2 * keys.len());
+    for key in keys {
+        batch.cmd("DUMP").arg(key).cmd("PEXPIRETIME").arg(key);
+    }
+    let mut answers = link.ask_all("copy keys", &batch).await?.into_iter();
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        let (value, expires) = (answers.next(), answers.next());
+        // One that expired between the two questions is not there; so says its expiry, -2. No expiry is -1.
+        if let (Some(Value::BulkString(value)), Some(Value::Int(expires @ -1..))) = (value, expires)
+        {
+            found.push((key.clone(), (expires >= 0).then_some(expires), value));
+        }
+    }
+    Ok(found)
 }

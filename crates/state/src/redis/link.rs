@@ -88,7 +88,7 @@ impl Link {
     }
 
     /// From now on [`changed`](Self::changed) tells of every key that others change, remove, or that expires.
-    pub(super) async fn watch(&mut self) -> Result<(), RedisError> {
+    pub(super) async fn watch(&self) -> Result<(), RedisError> {
         let mut command = redis::cmd("CLIENT");
         command.arg("TRACKING").arg("ON").arg("BCAST").arg("NOLOOP");
         if !self.address.keys.prefix().is_empty() {
@@ -98,7 +98,7 @@ impl Link {
     }
 
     /// The keys changed until now.
-    pub(super) async fn changed(&mut self) -> Result<Changed, RedisError> {
+    pub(super) async fn changed(&self) -> Result<Changed, RedisError> {
         // What was changed in the same turn of the server as the first PING may be told after its answer, never after
         // the second's.
         for _ in 0..2 {
@@ -109,31 +109,32 @@ impl Link {
     }
 
     /// The server's own time, in milliseconds since 1970: what its expiry times count in.
-    pub(super) async fn now_ms(&mut self) -> Result<i64, RedisError> {
+    pub(super) async fn now_ms(&self) -> Result<i64, RedisError> {
         let (seconds, micros): (i64, i64) = self.ask("ask the time", &redis::cmd("TIME")).await?;
         Ok(seconds * 1_000 + micros / 1_000)
     }
 
     /// Runs one command.
     pub(super) async fn ask<T: FromRedisValue>(
-        &mut self,
+        &self,
         doing: &'static str,
         command: &Cmd,
     ) -> Result<T, RedisError> {
+        // A copy of it is the same connection.
         command
-            .query_async(&mut self.connection)
+            .query_async(&mut self.connection.clone())
             .await
             .map_err(RedisError::of(&self.address.server, doing))
     }
 
-    /// Runs many commands; the first that fails is the error.
+    /// Runs many commands at once, beside others that are under way; the first that fails is the error.
     pub(super) async fn ask_all(
-        &mut self,
+        &self,
         doing: &'static str,
         commands: &Pipeline,
     ) -> Result<Vec<Value>, RedisError> {
         commands
-            .query_async(&mut self.connection)
+            .query_async(&mut self.connection.clone())
             .await
             .map_err(RedisError::of(&self.address.server, doing))
     }

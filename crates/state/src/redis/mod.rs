@@ -1,8 +1,8 @@
 //! Keys of a Redis as state: those under a prefix, of every type, with their expiry.
 //!
 //! They are copied while the application is paused. Redis has no snapshot that a client could read later without
-//! administering the server, so the pause grows with the state: about a second for some hundred thousand small keys. It
-//! is shown as the checkpoint's `sync_ms`, limited, and what does not fit is refused with the way out named. Writers
+//! administering the server, so the pause grows with the state. It is shown as the checkpoint's `sync_ms`, limited, and
+//! what does not fit is refused with the way out named. Writers
 //! outside the pause are noticed. Expiry continues from the cut: what a key had left then it has after a restore.
 //!
 //! Not kept: how recently or often a key was used, functions, scripts and subscriptions.
@@ -23,7 +23,7 @@ use cutline_store::PartReader;
 use crate::{Fixed, Provider, StateError, several::check_provider};
 use address::Address;
 pub use error::RedisError;
-use keys::Scan;
+use keys::{Look, Scan};
 use link::Link;
 
 /// The provider of `redis:`.
@@ -44,17 +44,17 @@ impl RedisState {
     }
 
     async fn look(&self) -> Result<(), RedisError> {
-        let mut link = Link::open(&self.address).await?;
+        let link = Link::open(&self.address).await?;
         // All that a checkpoint needs is tried now, so that a missing permission is known before the first one.
         link.watch().await?;
         link.changed().await?;
         link.now_ms().await?;
-        keys::Look::default()
-            .at(&mut link, &[self.address.keys.prefix().into()])
+        Look::at(&link, &[self.address.keys.prefix().into()])
+            .next()
             .await?;
         let mut scan = Scan::default();
         let mut count = 0;
-        while let Some(keys) = scan.next(&mut link, &self.address.keys).await? {
+        while let Some(keys) = scan.next(&link, &self.address.keys).await? {
             count += keys.len();
             if count > take::KEYS_MAX {
                 tracing::warn!(

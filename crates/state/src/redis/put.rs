@@ -9,7 +9,7 @@ use deadpool_redis::redis::{self, Pipeline};
 use super::{
     RedisError,
     address::Address,
-    keys::{Look, Scan},
+    keys::{Found, Look, Scan},
     link::Link,
     record::{ABOUT, ABOUT_BYTES_MAX, About, FORMAT, KEYS, same_value},
     spool::{Spool, Spooled},
@@ -19,6 +19,8 @@ use crate::StateError;
 
 /// Bytes of values on their way to Redis at a time.
 const PUT_BYTES: u64 = 4 * 1024 * 1024;
+/// Keys looked at again at a time.
+const VERIFY_KEYS: usize = 20_000;
 /// A key of our own, made to try a value and removed at once, is gone after this whatever happens.
 const TRIAL_TTL_MS: i64 = 60_000;
 
@@ -148,10 +150,7 @@ impl Putting<'_> {
         self.check_values_fit().await?;
         let removed = self.remove_extra().await?;
         self.shift_ms = self.link.now_ms().await? - self.recorded.about.cut_ms;
-        let index = std::mem::take(&mut self.recorded.index);
-        let done = self.put_and_verify(&index).await;
-        self.recorded.index = index;
-        done?;
+        self.put_and_verify().await?;
         self.check_nothing_else().await?;
         tracing::info!(
             server = self.address.server,
@@ -163,7 +162,7 @@ impl Putting<'_> {
     }
 
     /// Tries one value before anything is changed: all of a part are of one version.
-    async fn check_values_fit(&mut self) -> Result<(), StateError> {
+    async fn check_values_fit(&self) -> Result<(), StateError> {
         let smallest = self
             .recorded
             .index
@@ -193,7 +192,7 @@ impl Putting<'_> {
     }
 
     /// What this server makes of a value.
-    async fn try_value(&mut self, value: &[u8]) -> Result<Vec<u8>, RedisError> {
+    async fn try_value(&self, value: &[u8]) -> Result<Vec<u8>, RedisError> {
         let mut restore = redis::cmd("RESTORE");
         restore
             .arg(&self.trial)
@@ -209,10 +208,10 @@ impl Putting<'_> {
     }
 
     /// Removes keys that were not recorded; first, since the others need room.
-    async fn remove_extra(&mut self) -> Result<usize, RedisError> {
+    async fn remove_extra(&self) -> Result<usize, RedisError> {
         let mut removed = 0;
         let mut scan = Scan::default();
-        while let Some(mut keys) = scan.next(&mut self.link, &self.address.keys).await? {
+        while let Some(mut keys) = scan.next(&self.link, &self.address.keys).await? {
             keys.retain(|key| !self.recorded.find(key));
             if !keys.is_empty() {
                 let unlink = redis::cmd("UNLINK").arg(&keys).to_owned();
@@ -222,8 +221,8 @@ impl Putting<'_> {
         Ok(removed)
     }
 
-    async fn put_and_verify(&mut self, index: &[Spooled]) -> Result<(), StateError> {
-        for records in batches(index, PUT_BYTES) {
+    async fn put_and_verify(&self) -> Result<(), StateError> {
+        for records in batches(&self.recorded.index, PUT_BYTES) {
             let values = self.recorded.spool.values(records).await?;
             let mut batch = Pipeline::with_capacity(records.len());
             for (record, value) in records.iter().zip(values) {
@@ -240,12 +239,8 @@ impl Putting<'_> {
             }
             self.link.ask_all("put keys back", &batch).await?;
         }
-        let mut look = Look::default();
-        let mut rest = index;
-        while !rest.is_empty() {
-            let (records, after) = rest.split_at(look.batch_keys().min(rest.len()));
-            self.verify(records, &mut look).await?;
-            rest = after;
+        for records in self.recorded.index.chunks(VERIFY_KEYS) {
+            self.verify(records).await?;
         }
         Ok(())
     }
@@ -257,9 +252,29 @@ impl Putting<'_> {
             .map(|expires| expires.saturating_add(self.shift_ms))
     }
 
-    async fn verify(&mut self, records: &[Spooled], look: &mut Look) -> Result<(), StateError> {
+    async fn verify(&self, records: &[Spooled]) -> Result<(), StateError> {
         let keys: Vec<Vec<u8>> = records.iter().map(|record| record.key.clone()).collect();
-        let mut found = look.at(&mut self.link, &keys).await?.into_iter().peekable();
+        let mut look = Look::at(&self.link, &keys);
+        let mut rest = records;
+        while let Some(found) = look.next().await? {
+            // Keys come in the order of the records; those that are passed over were not found.
+            let last = found.last().map(|(key, ..)| key.clone());
+            let count = rest
+                .iter()
+                .take_while(|record| last.as_ref().is_some_and(|last| record.key <= *last))
+                .count();
+            let (looked_at, after) = rest.split_at(count);
+            self.compare(looked_at, found).await?;
+            rest = after;
+        }
+        self.compare(rest, Vec::new()).await
+    }
+
+    async fn compare(&self, records: &[Spooled], found: Vec<Found>) -> Result<(), StateError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut found = found.into_iter().peekable();
         let now_ms = self.link.now_ms().await?;
         let values = self.recorded.spool.values(records).await?;
         for (record, recorded) in records.iter().zip(values) {
@@ -287,9 +302,9 @@ impl Putting<'_> {
         Ok(())
     }
 
-    async fn check_nothing_else(&mut self) -> Result<(), RedisError> {
+    async fn check_nothing_else(&self) -> Result<(), RedisError> {
         let mut scan = Scan::default();
-        while let Some(keys) = scan.next(&mut self.link, &self.address.keys).await? {
+        while let Some(keys) = scan.next(&self.link, &self.address.keys).await? {
             if !keys.iter().all(|key| self.recorded.find(key)) {
                 return Err(self.differs("there is a key that was not recorded"));
             }

@@ -4,7 +4,7 @@
 //! under the prefix that anyone writes, removes, evicts or lets expire, and only expiry is forgiven. Keys that had expired
 //! by then are left out.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeSet, time::Instant};
 
 use async_trait::async_trait;
 use cutline_store::{Entry, PartWriter};
@@ -37,29 +37,20 @@ pub(super) struct Taken {
 /// Copies all keys of a state as they are now.
 pub(super) async fn take(address: &Address) -> Result<Taken, StateError> {
     let began = Instant::now();
-    let mut link = Link::open(address).await?;
+    let link = Link::open(address).await?;
     // Before the first look: nothing changes unseen.
     link.watch().await?;
     let mut spool = Spool::create().await?;
-    let mut index = BTreeMap::new();
-    let (mut scan, mut look) = (Scan::default(), Look::default());
-    while let Some(mut keys) = scan.next(&mut link, &address.keys).await? {
-        keys.retain(|key| !index.contains_key(key));
-        while !keys.is_empty() {
-            let rest = keys.split_off(look.batch_keys().min(keys.len()));
-            let found = look.at(&mut link, &keys).await?;
-            for record in spool.keep(found).await? {
-                index.insert(record.key.clone(), record);
-            }
-            check_size(address, index.len(), spool.bytes())?;
-            keys = rest;
-        }
+    let keys = list(address, &link).await?;
+    let mut index = Vec::with_capacity(keys.len());
+    let mut look = Look::at(&link, &keys);
+    while let Some(found) = look.next().await? {
+        index.extend(spool.keep(found).await?);
+        check_size(address, index.len(), spool.bytes())?;
     }
-    let cut_ms = check_changes(address, &mut link, &mut look, &index, &spool).await?;
-    let index: Vec<Spooled> = index
-        .into_values()
-        .filter(|record| record.expires_ms.is_none_or(|expires| expires > cut_ms))
-        .collect();
+    drop(look);
+    let cut_ms = check_changes(address, &link, &index, &spool).await?;
+    index.retain(|record| record.expires_ms.is_none_or(|expires| expires > cut_ms));
     tracing::info!(
         server = address.server,
         keys = index.len(),
@@ -81,6 +72,16 @@ pub(super) async fn take(address: &Address) -> Result<Taken, StateError> {
     })
 }
 
+/// All keys of the state, in their order.
+async fn list(address: &Address, link: &Link) -> Result<Vec<Vec<u8>>, RedisError> {
+    let (mut keys, mut scan) = (BTreeSet::new(), Scan::default());
+    while let Some(more) = scan.next(link, &address.keys).await? {
+        keys.extend(more);
+        check_size(address, keys.len(), 0)?;
+    }
+    Ok(keys.into_iter().collect())
+}
+
 fn check_size(address: &Address, keys: usize, bytes: u64) -> Result<(), RedisError> {
     let limit = match () {
         () if keys > KEYS_MAX => format!("{KEYS_MAX} keys"),
@@ -97,9 +98,8 @@ fn check_size(address: &Address, keys: usize, bytes: u64) -> Result<(), RedisErr
 /// Fails when anyone wrote since the copy began. Gives the moment that the copy is of.
 async fn check_changes(
     address: &Address,
-    link: &mut Link,
-    look: &mut Look,
-    index: &BTreeMap<Vec<u8>, Spooled>,
+    link: &Link,
+    index: &[Spooled],
     spool: &Spool,
 ) -> Result<i64, StateError> {
     let changed = |detail: &str| RedisError::Changed {
@@ -112,32 +112,30 @@ async fn check_changes(
     if seen.many {
         return Err(changed("many keys at once").into());
     }
+    let find = |key: &[u8]| {
+        let found = index.binary_search_by(|record| record.key.as_slice().cmp(key));
+        found.ok().map(|at| &index[at])
+    };
     // The names that are told bear no database: keys of another one are looked at, and found as they were.
-    let keys: Vec<Vec<u8>> = seen.keys.into_iter().collect();
-    for keys in keys.chunks(look.batch_keys().max(1)) {
-        let mut now: BTreeMap<_, _> = look
-            .at(link, keys)
-            .await?
-            .into_iter()
-            .map(|(key, expires_ms, value)| (key, (expires_ms, value)))
-            .collect();
-        for key in keys {
-            match (index.get(key), now.remove(key)) {
-                (None, None) => {}
-                (None, Some(_)) => return Err(changed("a key was made").into()),
-                (Some(then), None) if then.expires_ms.is_some_and(|expires| expires <= cut_ms) => {}
-                (Some(_), None) => return Err(changed("a key was removed or evicted").into()),
-                (Some(then), Some((expires_ms, value))) => {
-                    let before = spool.values(std::slice::from_ref(then)).await?;
-                    let same = before.iter().all(|before| same_value(before, &value));
-                    if then.expires_ms != expires_ms || !same {
-                        return Err(changed("a key was written").into());
-                    }
-                }
+    let mut missing = seen.keys;
+    let keys: Vec<Vec<u8>> = missing.iter().cloned().collect();
+    let mut look = Look::at(link, &keys);
+    while let Some(found) = look.next().await? {
+        for (key, expires_ms, value) in found {
+            missing.remove(&key);
+            let then = find(&key).ok_or_else(|| changed("a key was made"))?;
+            let before = spool.values(std::slice::from_ref(then)).await?;
+            let same = before.iter().all(|before| same_value(before, &value));
+            if then.expires_ms != expires_ms || !same {
+                return Err(changed("a key was written").into());
             }
         }
     }
-    Ok(cut_ms)
+    let expired = |record: &Spooled| record.expires_ms.is_some_and(|expires| expires <= cut_ms);
+    match missing.iter().filter_map(|key| find(key)).all(expired) {
+        true => Ok(cut_ms),
+        false => Err(changed("a key was removed or evicted").into()),
+    }
 }
 
 #[async_trait]
