@@ -18,14 +18,6 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// A kind of store that is known but cannot be used yet.
-    #[error("CL0101 store address {spec:?}: {scheme} is not yet supported; use file:PATH")]
-    Unsupported {
-        /// The address as given.
-        spec: String,
-        /// Its scheme.
-        scheme: String,
-    },
     /// The store refuses writes.
     #[error(
         "CL0102 {store} cannot be written ({detail}); give this process write permission or mount it writable"
@@ -182,15 +174,48 @@ pub enum StoreError {
         /// What the store said.
         detail: String,
     },
+    /// Nothing says who we are.
+    #[error(
+        "CL0120 no credentials for {store} ({detail}); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile with AWS_PROFILE, or give the machine or its service account a role"
+    )]
+    NoCredentials {
+        /// The store.
+        store: String,
+        /// What was looked for in vain.
+        detail: String,
+    },
+    /// The store will not do this, however often it is asked.
+    #[error(
+        "CL0121 {store} refused to {operation} {key} ({detail}); check the credentials, what they allow in this bucket, its region and the endpoint"
+    )]
+    Refused {
+        /// The store.
+        store: String,
+        /// What was tried.
+        operation: &'static str,
+        /// On which object.
+        key: String,
+        /// What the store said.
+        detail: String,
+    },
+    /// The bucket is not there.
+    #[error(
+        "CL0122 {store} does not exist ({detail}); create the bucket, or correct its name or the endpoint"
+    )]
+    NoBucket {
+        /// The store.
+        store: String,
+        /// What the store said.
+        detail: String,
+    },
 }
 
 impl StoreError {
-    /// The stable code, `CL0100` to `CL0119`, that docs/error-codes explains.
+    /// The stable code, `CL0100` to `CL0122`, that docs/error-codes explains.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadSpec { .. } => "CL0100",
-            Self::Unsupported { .. } => "CL0101",
             Self::NotWritable { .. } => "CL0102",
             Self::Full { .. } => "CL0103",
             Self::NoConditionalCreate { .. } => "CL0104",
@@ -209,6 +234,9 @@ impl StoreError {
             Self::BadEntry { .. } => "CL0117",
             Self::Invalid { .. } => "CL0118",
             Self::Backend { .. } => "CL0119",
+            Self::NoCredentials { .. } => "CL0120",
+            Self::Refused { .. } => "CL0121",
+            Self::NoBucket { .. } => "CL0122",
         }
     }
 

@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -159,6 +160,10 @@ impl Objects for Faulty {
         self.inner.describe()
     }
 
+    fn probe_rounds(&self) -> u32 {
+        self.inner.probe_rounds()
+    }
+
     async fn put_new(&self, key: &Key, bytes: Bytes) -> Result<Created, StoreError> {
         self.writes.fetch_add(1, Ordering::SeqCst);
         match self.before(Operation::Write, key.as_str()).await? {
@@ -205,5 +210,9 @@ impl Objects for Faulty {
         let fault = self.before(Operation::Delete, key.as_str()).await?;
         self.inner.delete(key).await?;
         fault.map_or(Ok(()), |_| Err(self.lost(key.as_str())))
+    }
+
+    async fn end_abandoned_writes(&self, age: Duration) -> Result<u64, StoreError> {
+        self.inner.end_abandoned_writes(age).await
     }
 }

@@ -49,6 +49,8 @@ pub struct GcReport {
     pub packs_kept: u64,
     /// Packs that nothing refers to and that stay because they are too young or an epoch is running.
     pub packs_young: u64,
+    /// Writes that began longer than the grace period ago, never ended, and were given up; not counted by a dry run.
+    pub writes_ended: u64,
     /// Epochs deleted so long ago that their last traces go.
     pub epochs_forgotten: u64,
 }
@@ -98,7 +100,7 @@ impl Repository {
         let (garbage, young): (Vec<_>, Vec<_>) = unused
             .into_iter()
             .partition(|meta| is_older(meta, now, options.grace) && settled(meta));
-        let report = GcReport {
+        let mut report = GcReport {
             abandoned: epochs.abandoned,
             deletions: classified.deletions.iter().copied().collect(),
             parts_removed: classified.garbage_parts.len() as u64,
@@ -106,10 +108,12 @@ impl Repository {
             bytes_removed: garbage.iter().map(|meta| meta.bytes).sum(),
             packs_kept: kept.len() as u64,
             packs_young: young.len() as u64,
+            writes_ended: 0,
             epochs_forgotten: classified.forgotten.len() as u64,
         };
         if !options.dry_run {
             self.remove(&classified, &garbage).await?;
+            report.writes_ended = self.objects.end_abandoned_writes(options.grace).await?;
         }
         Ok(report)
     }

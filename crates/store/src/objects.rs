@@ -1,9 +1,12 @@
-//! The contract between Cutline and whatever keeps its objects: a directory now, S3 with the same meaning.
+//! The contract between Cutline and whatever keeps its objects: a directory, or S3 with the same meaning.
 //!
 //! An object appears whole or not at all, never changes, and once a write was acknowledged it survives a crash.
 //! Backends know keys and bytes; they know nothing of checkpoints.
 
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,6 +39,11 @@ pub trait Objects: Send + Sync + fmt::Debug {
     /// The store's address, for messages; without secrets.
     fn describe(&self) -> String;
 
+    /// How many races of creates it takes to believe that of several exactly one wins.
+    fn probe_rounds(&self) -> u32 {
+        1
+    }
+
     /// Creates the object unless it exists. Of two racing calls exactly one is told [`Created::Created`].
     async fn put_new(&self, key: &Key, bytes: Bytes) -> Result<Created, StoreError>;
 
@@ -57,4 +65,11 @@ pub trait Objects: Send + Sync + fmt::Debug {
 
     /// Removes the object; that it was not there is success.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// Gives up writes that began longer than `age` ago and never ended; tells how many. What a backend cannot leave
+    /// behind it need not look for.
+    async fn end_abandoned_writes(&self, age: Duration) -> Result<u64, StoreError> {
+        let _ = age;
+        Ok(0)
+    }
 }

@@ -22,7 +22,7 @@ use crate::{
 /// How many completed checkpoints are looked through for an earlier part of a process; further back little is the same.
 const BASE_LOOKBACK_MAX: usize = 8;
 /// Creates that race each other when a store is probed.
-const PROBE_RACERS: u8 = 6;
+const PROBE_RACERS: u8 = 8;
 /// Processes whose last part is remembered: a sidecar writes for one.
 const BASE_CACHE_MAX: usize = 16;
 
@@ -343,11 +343,14 @@ impl BaseCache {
 
 /// Finds out whether the store can be written and lets exactly one of several creates win.
 async fn probe(objects: &dyn Objects) -> Result<(), StoreError> {
-    let key = layout::probe(&uuid::Uuid::new_v4().simple().to_string());
-    let outcome = probe_key(objects, &key).await;
-    // The probe is of no use to anyone; that it cannot be deleted says nothing against the store.
-    let _ = objects.delete(&key).await;
-    outcome
+    for _ in 0..objects.probe_rounds() {
+        let key = layout::probe(&uuid::Uuid::new_v4().simple().to_string());
+        let outcome = probe_key(objects, &key).await;
+        // The probe is of no use to anyone; that it cannot be deleted says nothing against the store.
+        let _ = objects.delete(&key).await;
+        outcome?;
+    }
+    Ok(())
 }
 
 async fn probe_key(objects: &dyn Objects, key: &crate::Key) -> Result<(), StoreError> {

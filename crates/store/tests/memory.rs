@@ -7,6 +7,8 @@
     reason = "a test fails where something cannot be done"
 )]
 
+#[path = "directory/backend.rs"]
+mod backend;
 mod world;
 
 use cutline_model::Epoch;

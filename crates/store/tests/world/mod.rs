@@ -1,4 +1,4 @@
-//! A repository in a directory of its own, with a store that can be made to fail, and checkpoints to put into it.
+//! A repository in a place of its own, with a store that can be made to fail, and checkpoints to put into it.
 
 #![allow(dead_code, reason = "each test binary uses its share")]
 
@@ -7,24 +7,27 @@ use std::{path::PathBuf, sync::Arc};
 use cutline_model::{Capture, Epoch, Guarantee, Mode, PartRef, ProcessId, Scope};
 use cutline_store::{
     Entry, Faulty, Manifest, Objects, Outcome, PartReader, ProcessRecord, Repository, StoreError,
-    StoreSpec,
 };
 use jiff::Timestamp;
 
+use crate::backend::{Place, place};
+
 /// A repository and what is below it.
 pub struct World {
-    pub root: tempfile::TempDir,
+    pub place: Place,
     pub store: Faulty,
     pub repository: Repository,
 }
 
 pub async fn world() -> World {
-    let root = tempfile::tempdir().unwrap();
-    let spec: StoreSpec = format!("file:{}", root.path().display()).parse().unwrap();
-    let store = Faulty::new(spec.open().await.unwrap());
+    world_at(place().await).await
+}
+
+pub async fn world_at(place: Place) -> World {
+    let store = Faulty::new(place.open().await);
     let repository = Repository::open(Arc::new(store.clone())).await.unwrap();
     World {
-        root,
+        place,
         store,
         repository,
     }
@@ -95,7 +98,7 @@ impl World {
     }
 
     pub fn path(&self, key: &str) -> PathBuf {
-        self.root.path().join(key)
+        self.place.objects.join(key)
     }
 
     pub async fn keys(&self, prefix: &str) -> Vec<String> {

@@ -1,18 +1,11 @@
 //! Parts: what goes in comes out, only what is new is written, and a part is there whole or not at all.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails where something cannot be done"
-)]
-
-mod world;
-
 use std::time::Duration;
 
+use crate::world::{bank, completed, files, noise, world};
 use cutline_model::Epoch;
 use cutline_store::{CheckpointStatus, Entry, EntryKind, Fault, Operation, PACK_BYTES_MAX};
 use proptest::prelude::*;
-use world::{bank, completed, files, noise, world};
 
 #[tokio::test]
 async fn everything_that_went_in_comes_out_with_its_attributes() {
@@ -108,7 +101,7 @@ async fn only_what_changed_is_uploaded_and_each_part_stands_alone() {
     // A process that just started knows the same.
     let other = world.another().await;
     other.claim_epoch(Epoch(3), "test").await.unwrap();
-    let third = world::write_part(&other, 3, &state).await.unwrap();
+    let third = crate::world::write_part(&other, 3, &state).await.unwrap();
     assert!(third.uploaded_bytes < 100_000, "{}", third.uploaded_bytes);
 
     world.repository.delete(Epoch(1)).await.unwrap();
@@ -139,7 +132,11 @@ async fn a_failed_checkpoint_is_never_built_on() {
         .await
         .unwrap();
     world.write_part(1, &state).await.unwrap();
-    world.repository.decide(&world::failed(1)).await.unwrap();
+    world
+        .repository
+        .decide(&crate::world::failed(1))
+        .await
+        .unwrap();
     world
         .repository
         .claim_epoch(Epoch(2), "test")
@@ -307,7 +304,7 @@ async fn several_states_of_a_process_are_kept_apart() {
     for (section, content) in [(1, "one"), (0, "zero")] {
         reader.set_section(section);
         assert_eq!(
-            world::read_all(&mut reader).await.unwrap(),
+            crate::world::read_all(&mut reader).await.unwrap(),
             files(&[("same", content.as_bytes())])
         );
     }
@@ -326,7 +323,7 @@ proptest! {
             let world = world().await;
             let repository = &world.repository;
             repository.claim_epoch(Epoch(1), "test").await.unwrap();
-            let content: world::Files = sizes.iter().enumerate()
+            let content: crate::world::Files = sizes.iter().enumerate()
                 .map(|(n, &bytes)| (format!("d{n}/f"), noise(bytes, seed.wrapping_add(n as u64))))
                 .collect();
             let mut part = repository.part_writer(Epoch(1), &bank(), "dir").await.unwrap();

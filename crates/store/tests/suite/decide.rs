@@ -1,20 +1,13 @@
 //! Decisions: of all who would end an epoch, write a journal or start a timeline, exactly one does.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails where something cannot be done"
-)]
-
-mod world;
-
 use std::sync::Arc;
 
+use crate::world::{completed, failed, files, world};
 use cutline_model::{Epoch, Timeline};
 use cutline_store::{
-    CheckpointStatus, Fault, JournalRecord, MaskRecord, Operation, Repository, StoreError,
+    CheckpointStatus, Fault, JournalRecord, MaskRecord, Objects, Operation, Repository, StoreError,
     TimelineRecord,
 };
-use world::{completed, failed, files, world};
 
 #[tokio::test]
 async fn of_two_coordinators_one_decides_and_the_other_learns_what() {
@@ -360,7 +353,10 @@ async fn a_store_that_cannot_keep_a_promise_is_refused_when_it_is_opened() {
             .await
             .unwrap_err();
         assert_eq!(error.code(), code, "{error}");
-        assert!(error.to_string().contains("directory /"), "{error}");
+        assert!(
+            error.to_string().contains(&world.store.describe()),
+            "{error}"
+        );
         world.store.heal().await;
         assert!(world.keys("probes/").await.is_empty());
     }
@@ -368,9 +364,8 @@ async fn a_store_that_cannot_keep_a_promise_is_refused_when_it_is_opened() {
 
 #[tokio::test]
 async fn two_who_open_an_empty_store_share_one_repository() {
-    let root = tempfile::tempdir().unwrap();
-    let spec: cutline_store::StoreSpec = format!("file:{}", root.path().display()).parse().unwrap();
-    let store = spec.open().await.unwrap();
+    let place = crate::backend::place().await;
+    let store = place.open().await;
     let openings = (0..4).map(|_| tokio::spawn(Repository::open(Arc::clone(&store))));
     let mut ids = std::collections::BTreeSet::new();
     for opening in openings.collect::<Vec<_>>() {
@@ -381,11 +376,8 @@ async fn two_who_open_an_empty_store_share_one_repository() {
 
 #[tokio::test]
 async fn nothing_is_made_where_a_repository_was_expected() {
-    let root = tempfile::tempdir().unwrap();
-    let spec: cutline_store::StoreSpec = format!("file:{}", root.path().join("typo").display())
-        .parse()
-        .unwrap();
-    let error = Repository::open_existing(spec.open().await.unwrap())
+    let place = crate::backend::place().await;
+    let error = Repository::open_existing(place.open().await)
         .await
         .unwrap_err();
     assert_eq!(error.code(), "CL0108", "{error}");

@@ -1,17 +1,10 @@
 //! Garbage collection: what is referred to stays, what is not goes, and a doubt deletes nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails where something cannot be done"
-)]
-
-mod world;
-
 use std::time::Duration;
 
+use crate::world::{bank, completed, failed, files, noise, world};
 use cutline_model::Epoch;
 use cutline_store::{CheckpointStatus, Entry, GcOptions, JournalRecord, Objects};
-use world::{bank, completed, failed, files, noise, world};
 
 const NOW: GcOptions = GcOptions {
     dry_run: false,
@@ -191,7 +184,7 @@ async fn a_doubt_deletes_nothing() {
 }
 
 /// Makes objects look a day old.
-async fn age(world: &world::World, prefix: &str) {
+async fn age(world: &crate::world::World, prefix: &str) {
     let yesterday = std::time::SystemTime::now() - Duration::from_secs(24 * 3600);
     for meta in world.store.list(prefix).await.unwrap() {
         let file = std::fs::File::open(world.path(meta.key.as_str())).unwrap();

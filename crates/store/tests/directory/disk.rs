@@ -1,17 +1,10 @@
 //! Real disks: one that is full and one that is read-only, where this test may mount them.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails where something cannot be done"
-)]
-
-mod world;
-
 use std::{path::Path, process::Command};
 
+use crate::world::{self, noise};
 use cutline_model::Epoch;
 use cutline_store::{PACK_BYTES_MAX, Repository, StoreSpec};
-use world::noise;
 
 /// A small file system in memory, unmounted when dropped.
 struct Mount(tempfile::TempDir);

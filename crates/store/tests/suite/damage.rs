@@ -1,17 +1,10 @@
 //! Damage: whatever is missing, cut short, altered or exchanged is noticed, named, and never handed out as state.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test fails where something cannot be done"
-)]
-
-mod world;
-
 use std::{fs, path::Path};
 
+use crate::world::{World, files, noise, world};
 use cutline_model::Epoch;
 use cutline_store::{CheckpointStatus, Manifest, StoreError};
-use world::{World, files, noise, world};
 
 /// A way to damage a file.
 type Harm = fn(&Path);
