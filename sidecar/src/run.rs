@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     control::{Follower, Registrar, register},
-    epoch::{Markers, Shell, ShellParts, StateKeeper, StatesError},
+    epoch::{Markers, Shell, ShellParts, StateKeeper, StatesError, Transactions},
     link::{Link, LinkEvent},
     proxy::{Decide, Proxy, ProxyConfig, metrics::Metrics},
 };
@@ -205,6 +205,12 @@ impl Run {
         let (uplink, outbox) = mpsc::channel(LINK_QUEUE_MAX);
         let (events_tx, events) = mpsc::channel(LINK_QUEUE_MAX);
         let (messages_tx, messages) = mpsc::channel(LINK_QUEUE_MAX);
+        let transactions = Transactions::new(
+            client.clone(),
+            Arc::clone(&control),
+            settings.sidecar.service.clone(),
+            Arc::clone(&decide),
+        );
         let shell = Shell::new(ShellParts {
             core: Arc::clone(&decide),
             service: settings.sidecar.service.clone(),
@@ -214,6 +220,7 @@ impl Run {
             states: Arc::clone(&states),
             hook: settings.hook.clone(),
             markers,
+            transactions: Arc::new(transactions),
             uplink: uplink.clone(),
         });
         let link = Link {

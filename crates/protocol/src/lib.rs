@@ -18,6 +18,7 @@
 mod batch;
 mod coordinator;
 mod cut;
+mod inherited;
 mod input;
 pub mod mask;
 mod moment;
@@ -33,6 +34,7 @@ pub use coordinator::{
     ManifestAnswer, Registration, ViewSnapshot,
 };
 pub use cut::{Cut, End, ProcessPart, SidecarPart, Violation};
+pub use inherited::{Began, Inherited};
 pub use input::{ConnId, Finished, Inputs};
 pub use moment::Moment;
 pub use output::{Admission, Outputs, ProduceAnswer, ProduceIntent, Ticket};

@@ -112,6 +112,7 @@ impl Outputs {
             self.knocked = true;
             return Admission::Wait;
         }
+        self.gone = false;
         if self.transactions.insert(transactional_id.to_owned()) {
             self.admitted += 1;
         }
@@ -121,6 +122,26 @@ impl Outputs {
     /// The transaction is over: EndTxn succeeded, or a new producer took the id over.
     pub fn transaction_ended(&mut self, transactional_id: &str) {
         self.transactions.remove(transactional_id);
+    }
+
+    /// The transactional ids with a transaction that began here and has not ended.
+    #[must_use]
+    pub fn open_transactions(&self) -> &BTreeSet<String> {
+        &self.transactions
+    }
+
+    /// Those of them that nobody is left to end; `None` while the application has a connection.
+    #[must_use]
+    pub fn abandoned_transactions(&self) -> Option<&BTreeSet<String>> {
+        self.gone.then_some(&self.transactions)
+    }
+
+    /// The broker has ended these. An application that came back meanwhile speaks for itself.
+    pub fn abandoned_ended(&mut self, transactional_ids: &BTreeSet<String>) {
+        if self.gone {
+            self.transactions
+                .retain(|id| !transactional_ids.contains(id));
+        }
     }
 
     /// The Produce behind `ticket` was answered.

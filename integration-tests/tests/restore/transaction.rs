@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use cutline_wire::client::{Client, ClientOptions};
 use integration_tests::{
-    Sidecar,
+    Sidecar, checkpoints,
     flow::{Watch, WatchOptions},
     wait_until,
 };
@@ -63,6 +64,67 @@ impl Transactional {
         self.open(numbers);
         self.producer.abort_transaction(LIMIT).unwrap();
     }
+}
+
+/// What stands in the way of a checkpoint, in its own words.
+async fn refusal(world: &World) -> String {
+    let attempts = checkpoints::take(&world.admin, "aligned").await;
+    let (completed, reasons) = checkpoints::outcomes(&attempts);
+    assert_eq!(completed, 0, "{attempts:?}");
+    format!("{reasons:?}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_older_than_the_sidecar_is_never_cut_in_two() {
+    let world = World::idle(Options::default()).await;
+    let topic = world.topic("older");
+    world.kafka.topics().create(&topic, 1).await;
+    let mut sidecar = Sidecar::start(&world.sidecar_options("t", "0")).await;
+    let id = format!("{}-older", world.deployment);
+    let app = Transactional::start(&sidecar.bootstrap(), &id, &topic);
+    app.commit(0..1);
+    app.open(1..5);
+    sidecar.restart(true).await;
+    wait_until(
+        FLOW_DEADLINE,
+        "the sidecar to be connected again",
+        || async {
+            let (_, all) = world.admin.get("/v1/sidecars").await;
+            let states: Vec<_> = all
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|s| &s["state"])
+                .collect();
+            states.len() == 3 && states.iter().all(|state| *state == "connected")
+        },
+    )
+    .await;
+    let reason = refusal(&world).await;
+    assert!(reason.contains(&id), "{reason}");
+    app.producer.commit_transaction(LIMIT).unwrap();
+    world.checkpoint("aligned").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_nobody_is_left_to_end_is_waited_for_no_longer_than_the_broker_does() {
+    let world = World::idle(Options::default()).await;
+    let topic = world.topic("left");
+    world.kafka.topics().create(&topic, 1).await;
+    let sidecar = Sidecar::start(&world.sidecar_options("t", "0")).await;
+    let id = format!("{}-left", world.deployment);
+    let app = Transactional::start(&sidecar.bootstrap(), &id, &topic);
+    app.commit(0..1);
+    app.open(1..5);
+    drop(app);
+    refusal(&world).await;
+    // What the broker does after the transaction's timeout, an operator can do at once.
+    let bootstrap = [world.kafka.bootstrap()];
+    let kafka = Client::connect(&bootstrap, ClientOptions::default())
+        .await
+        .unwrap();
+    kafka.fence_transactional_id(&id, 60_000).await.unwrap();
+    world.checkpoint("aligned").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

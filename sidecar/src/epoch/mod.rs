@@ -7,7 +7,9 @@ mod look;
 mod mark;
 mod shell;
 mod states;
+mod transactions;
 
 pub use mark::Markers;
 pub use shell::{Shell, ShellParts};
 pub use states::{StateKeeper, StatesError};
+pub use transactions::Transactions;

@@ -17,7 +17,7 @@ use cutline_state::Hook;
 use cutline_wire::client::Client;
 use tokio::sync::mpsc;
 
-use super::{Markers, StateKeeper, look};
+use super::{Markers, StateKeeper, Transactions, look};
 use crate::proxy::{Decide, Proxy};
 
 /// Answers on their way to the loop; each is one thing the core asked for, and it asks for few at a time.
@@ -58,6 +58,8 @@ pub struct ShellParts {
     pub hook: Option<Arc<Hook>>,
     /// The marker writers.
     pub markers: Arc<Markers>,
+    /// The look at transactions that the proxy did not see begin or end.
+    pub transactions: Arc<Transactions>,
     /// Where messages to the coordinator go.
     pub uplink: mpsc::Sender<Uplink>,
 }
@@ -161,7 +163,15 @@ impl Shell {
             ProcessOutput::HoldsChanged | ProcessOutput::GateChanged => {}
             ProcessOutput::TakePairs(epoch) => {
                 let markers = Arc::clone(&self.parts.markers);
-                self.start(async move { Answer::Pairs(epoch, text(markers.take_pairs().await)) });
+                let transactions = Arc::clone(&self.parts.transactions);
+                self.start(async move {
+                    let pairs = async {
+                        transactions.check().await?;
+                        let pairs = markers.take_pairs().await;
+                        pairs.map_err(|error| format!("no marker pair: {error}"))
+                    };
+                    Answer::Pairs(epoch, pairs.await)
+                });
             }
             ProcessOutput::Mark {
                 epoch,

@@ -219,7 +219,7 @@ impl Process {
                 attempt.spare = Some(spare);
                 self.prepared(now);
             }
-            Err(reason) => self.decline(now, format!("no marker pair: {reason}")),
+            Err(reason) => self.decline(now, reason),
         }
     }
 

@@ -406,6 +406,12 @@ impl Process {
         self.step_gate(now);
     }
 
+    /// The broker has ended these transactions, whose application is gone.
+    pub fn handle_abandoned_ended(&mut self, now: Moment, transactional_ids: &BTreeSet<String>) {
+        self.outputs.abandoned_ended(transactional_ids);
+        self.step_gate(now);
+    }
+
     /// A transaction ended.
     pub fn handle_transaction_ended(&mut self, now: Moment, transactional_id: &str) {
         self.outputs.transaction_ended(transactional_id);

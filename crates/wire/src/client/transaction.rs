@@ -5,10 +5,19 @@ use std::collections::BTreeMap;
 use cutline_model::{MarkerId, Offset, TopicPartition};
 use futures_util::future::join_all;
 use kafka_protocol::messages::{
-    DescribeProducersRequest, DescribeTransactionsRequest, describe_producers_request::TopicRequest,
+    DescribeProducersRequest, DescribeTransactionsRequest, ListTransactionsRequest,
+    describe_producers_request::TopicRequest,
 };
 
 use super::{Client, ClientError, error::check, listing::by_topic, metadata::text};
+
+/// Kafka's words for a transaction that is open or being ended.
+const OPEN_STATES: [&str; 4] = [
+    "Ongoing",
+    "PrepareCommit",
+    "PrepareAbort",
+    "PrepareEpochFence",
+];
 
 /// A transactional id as its coordinator describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,16 +28,15 @@ pub struct TransactionInfo {
     pub producer: MarkerId,
     /// The partitions of its open transaction.
     pub partitions: Vec<TopicPartition>,
+    /// When its open transaction began, in the broker's milliseconds; −1 where none is open.
+    pub began_ms: i64,
 }
 
 impl TransactionInfo {
     /// True while a transaction is open or being ended.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(
-            self.state.as_str(),
-            "Ongoing" | "PrepareCommit" | "PrepareAbort" | "PrepareEpochFence"
-        )
+        OPEN_STATES.contains(&self.state.as_str())
     }
 }
 
@@ -84,7 +92,32 @@ impl Client {
                 producer_epoch: state.producer_epoch,
             },
             partitions: partitions.collect(),
+            began_ms: state.transaction_start_time_ms,
         })
+    }
+
+    /// Every transactional id of the cluster with a transaction that is open or being ended, and its producer id.
+    pub async fn open_transactions(&self) -> Result<BTreeMap<String, i64>, ClientError> {
+        self.retrying(|client| async move { client.open_transactions_once().await })
+            .await
+    }
+
+    async fn open_transactions_once(&self) -> Result<BTreeMap<String, i64>, ClientError> {
+        let metadata = self.refresh_metadata().await?;
+        // Every broker coordinates some of them.
+        let asked = metadata.brokers.keys().map(|&node| async move {
+            let states = OPEN_STATES.map(text).to_vec();
+            let request = ListTransactionsRequest::default().with_state_filters(states);
+            self.call(node, &request).await
+        });
+        let mut open = BTreeMap::new();
+        for answer in join_all(asked).await {
+            let answer = answer?;
+            check(answer.error_code, || "list of transactions".to_owned())?;
+            let states = answer.transaction_states.iter();
+            open.extend(states.map(|one| (one.transactional_id.to_string(), one.producer_id.0)));
+        }
+        Ok(open)
     }
 
     /// The producers that the leaders of `partitions` remember.
