@@ -132,16 +132,26 @@ impl Postgres {
 
     /// Kills the server and every session at once.
     pub fn kill(&mut self) {
-        // Each session is a process in a group of its own, and may end its work when only the server is gone.
-        let sessions = self.process.pid().map(children_of).unwrap_or_default();
+        let sessions = self.sessions();
         self.process.kill();
-        for pid in sessions {
-            // One that went with the server is no error.
-            let _ = Command::new("kill")
-                .args(["-s", "KILL", &pid.to_string()])
-                .stderr(Stdio::null())
-                .status();
-        }
+        signal(&sessions, "KILL");
+    }
+
+    /// Freezes the server and every session: connections stay and nobody answers.
+    pub fn freeze(&self) {
+        self.process.freeze();
+        signal(&self.sessions(), "STOP");
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw(&self) {
+        signal(&self.sessions(), "CONT");
+        self.process.thaw();
+    }
+
+    /// Each session is a process in a group of its own, and may go on with its work when only the server is gone.
+    fn sessions(&self) -> Vec<u32> {
+        self.process.pid().map(children_of).unwrap_or_default()
     }
 
     /// Starts it again on the same data, after a stop or a kill.
@@ -278,6 +288,16 @@ fn program(name: &str) -> PathBuf {
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+fn signal(pids: &[u32], signal: &str) {
+    for pid in pids {
+        // One that is gone is no error.
+        let _ = Command::new("kill")
+            .args(["-s", signal, &pid.to_string()])
+            .stderr(Stdio::null())
+            .status();
+    }
 }
 
 fn children_of(pid: u32) -> Vec<u32> {

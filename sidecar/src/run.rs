@@ -54,8 +54,8 @@ pub struct Settings {
     pub hook: Option<Arc<Hook>>,
     /// Whose state is one state.
     pub scope: Scope,
-    /// The states.
-    pub states: Vec<Arc<dyn Provider>>,
+    /// The state.
+    pub state: Arc<dyn Provider>,
     /// Where state goes; the admin API says so where this does not.
     pub store: Option<String>,
     /// Topics whose readers without a group can rebuild what they read.
@@ -147,7 +147,7 @@ impl Run {
         let incarnation = Incarnation::from(uuid::Uuid::new_v4().to_string());
         let states = Arc::new(StateKeeper::new(
             process_id(settings),
-            settings.states.clone(),
+            Arc::clone(&settings.state),
         ));
         states.probe().await?;
         if let Some(store) = &settings.store {

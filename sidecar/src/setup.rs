@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use cutline_model::{Capture, Scope, SidecarId};
-use cutline_state::{Hook, HookLimits, Provider, StateError, StateSpec, parse_state_spec};
+use cutline_model::{Capture, SidecarId};
+use cutline_state::{Hook, HookLimits, StateError, parse_state_specs};
 
 use crate::{
     config::{CaptureSpec, Config},
@@ -21,11 +21,6 @@ pub enum SetupError {
     /// `--state http` says that the hook carries the state.
     #[error("--state http needs a hook: give --capture hook=URL, or --state http://HOST:PORT")]
     NoHook,
-    /// The states of one process must be one process's.
-    #[error(
-        "the states disagree on ?scope=: all of one service are either of the instance or of the service"
-    )]
-    Scopes,
 }
 
 /// What a run works with.
@@ -40,10 +35,9 @@ pub fn settings(config: Config) -> Result<Settings, SetupError> {
     let specs = config
         .states
         .iter()
-        .map(|spec| state(spec, hook_url.as_deref()));
-    let specs = specs.collect::<Result<Vec<StateSpec>, _>>()?;
-    let scope = one_scope(&specs)?;
-    let providers: Vec<Arc<dyn Provider>> = specs.into_iter().map(|spec| spec.provider).collect();
+        .map(|spec| with_hook(spec, hook_url.as_deref()))
+        .collect::<Result<Vec<String>, _>>()?;
+    let state = parse_state_specs(&specs)?;
     let hook = hook_url
         .map(|url| Hook::new(&url, HookLimits::default()))
         .transpose()?;
@@ -63,8 +57,8 @@ pub fn settings(config: Config) -> Result<Settings, SetupError> {
             Capture::Commit
         },
         hook: hook.map(Arc::new),
-        scope,
-        states: providers,
+        scope: state.scope,
+        state: state.provider,
         store: config.store,
         rebuildable: config.rebuildable.into_iter().collect(),
         stale_after: config.control_stale_timeout,
@@ -72,26 +66,14 @@ pub fn settings(config: Config) -> Result<Settings, SetupError> {
 }
 
 /// `http` and `http?…` without an address mean the hook's.
-fn state(spec: &str, hook: Option<&str>) -> Result<StateSpec, SetupError> {
-    let (scheme, query) = spec
-        .split_once('?')
-        .map_or((spec, ""), |(scheme, query)| (scheme, query));
+fn with_hook(spec: &str, hook: Option<&str>) -> Result<String, SetupError> {
+    let (scheme, query) = spec.split_once('?').unwrap_or((spec, ""));
     if scheme != "http" {
-        return Ok(parse_state_spec(spec)?);
+        return Ok(spec.to_owned());
     }
     let base = hook.ok_or(SetupError::NoHook)?.trim_end_matches('/');
-    let query = if query.is_empty() {
-        String::new()
-    } else {
-        format!("?{query}")
-    };
-    Ok(parse_state_spec(&format!("{base}{query}"))?)
-}
-
-fn one_scope(specs: &[StateSpec]) -> Result<Scope, SetupError> {
-    let scope = specs.first().map_or_else(Scope::default, |spec| spec.scope);
-    if specs.iter().any(|spec| spec.scope != scope) {
-        return Err(SetupError::Scopes);
-    }
-    Ok(scope)
+    Ok(match query {
+        "" => base.to_owned(),
+        query => format!("{base}?{query}"),
+    })
 }

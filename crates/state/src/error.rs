@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use cutline_store::StoreError;
 
-use crate::redis::RedisError;
+use crate::{PostgresError, redis::RedisError};
 
 /// Everything a provider or a hook may answer instead of what was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -12,23 +12,13 @@ use crate::redis::RedisError;
 pub enum StateError {
     /// A `--state` that cannot be read.
     #[error(
-        "CL0150 state {spec:?}: {reason}; known are dir:/path, redis://host:port/db?prefix=…, http://host:port and none (postgres:// comes later)"
+        "CL0150 state {spec:?}: {reason}; known are dir:/path, postgres://user@host/database, redis://host:port/db?prefix=…, http://host:port and none"
     )]
     BadSpec {
         /// As it was given.
         spec: String,
         /// What is wrong.
         reason: String,
-    },
-    /// A kind of state that is known but cannot be captured yet.
-    #[error(
-        "CL0151 state {spec:?}: {scheme} comes later; known now are dir:/path, redis://host:port/db?prefix=…, http://host:port and none"
-    )]
-    ComesLater {
-        /// As it was given, without what may be secret.
-        spec: String,
-        /// Its scheme.
-        scheme: String,
     },
     /// A file of the state is of a kind that cannot be kept.
     #[error("CL0152 {path}: {reason}")]
@@ -125,6 +115,9 @@ pub enum StateError {
     /// Redis.
     #[error(transparent)]
     Redis(#[from] RedisError),
+    /// A PostgreSQL database.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -136,7 +129,6 @@ impl StateError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadSpec { .. } => "CL0150",
-            Self::ComesLater { .. } => "CL0151",
             Self::Refused { .. } => "CL0152",
             Self::Changed { .. } => "CL0153",
             Self::Io { .. } => "CL0154",
@@ -148,6 +140,7 @@ impl StateError {
             Self::NotRestored { .. } => "CL0160",
             Self::OtherProvider { .. } => "CL0161",
             Self::Redis(error) => error.code(),
+            Self::Postgres(error) => error.code(),
             Self::Store(error) => error.code(),
         }
     }
@@ -158,6 +151,7 @@ impl StateError {
         match self {
             Self::Changed { .. } | Self::HookTimeout { .. } | Self::HookUnreachable { .. } => true,
             Self::Redis(error) => error.is_retryable(),
+            Self::Postgres(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
             _ => false,
         }

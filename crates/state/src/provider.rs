@@ -1,10 +1,7 @@
 //! The contract between a sidecar and whatever holds its application's state.
 //!
 //! A provider fixes the state inside the pause, copies what it fixed afterwards, and puts a copy back in place. What a
-//! state means it does not know. A database is one too: PostgreSQL's would, in [`Provider::fix`], export a snapshot in
-//! an open `REPEATABLE READ` transaction (milliseconds, whatever the size); in [`Fixed::copy`] stream each table with
-//! `COPY … TO STDOUT` under that snapshot, a file per table; in [`Fixed::discard`] end the transaction; and in
-//! [`Provider::restore`] verify the part, then truncate and `COPY … FROM STDIN` in one transaction.
+//! state means it does not know.
 
 use std::fmt;
 
@@ -31,7 +28,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     async fn fix(&self) -> Result<Box<dyn Fixed>, StateError>;
 
     /// Replaces the state in place by the one in `part` and verifies it. The application is fenced meanwhile. Nothing is
-    /// touched before all of `part` was read and verified; broken off, it is repaired by doing it again.
+    /// changed for good before all of `part` was read and verified (a database's transaction does as well as reading it
+    /// beforehand); broken off, it is repaired by doing it again.
     async fn restore(&self, part: &mut PartReader) -> Result<(), StateError>;
 }
 

@@ -12,8 +12,8 @@ use crate::{Fixed, Provider, StateError};
 /// The most states one process may have.
 pub(crate) const STATES_MAX: usize = 16;
 
-/// More than one state. They are fixed side by side and copied and restored one after another; each is put in place only
-/// when it was read and verified, so when a later one is damaged the earlier ones are restored already.
+/// More than one state. They are fixed side by side and copied and restored one after another. All of the part is read and
+/// verified before the first is touched, so that a damaged one leaves every state as it was.
 #[derive(Clone, Debug)]
 pub struct Several {
     name: String,
@@ -62,6 +62,12 @@ impl Provider for Several {
         if part.provider() != self.name {
             let (found, wanted) = (part.provider().to_owned(), self.name.clone());
             return Err(StateError::OtherProvider { found, wanted });
+        }
+        for (section, _) in self.sections() {
+            part.set_section(section);
+            while part.next_entry().await?.is_some() {
+                while part.read().await?.is_some() {}
+            }
         }
         for (section, provider) in self.sections() {
             part.set_section(section);

@@ -1,7 +1,7 @@
 //! The state of this sidecar's process: fixed inside the pause, copied to the store afterwards, put back when fenced.
 //!
-//! A process may have several states; each is a section of its part, in the order they were given. The store is opened
-//! when it is known where it is, and stays open.
+//! A process has one provider, which may stand for several states. The store is opened when it is known where it is, and
+//! stays open.
 
 use std::sync::Arc;
 
@@ -35,27 +35,24 @@ pub enum StatesError {
 /// What was fixed, waiting to be copied.
 struct Fixture {
     epoch: Epoch,
-    states: Vec<Box<dyn Fixed>>,
+    state: Box<dyn Fixed>,
 }
 
-/// The states of one process.
+/// The state of one process.
 pub struct StateKeeper {
     process: ProcessId,
-    providers: Vec<Arc<dyn Provider>>,
+    provider: Arc<dyn Provider>,
     fixture: Mutex<Option<Fixture>>,
     repository: Mutex<Option<(String, Arc<Repository>)>>,
 }
 
 impl StateKeeper {
-    /// Keeps the states of `process`; those that have nothing to record are left out.
+    /// Keeps the state of `process`.
     #[must_use]
-    pub fn new(process: ProcessId, providers: Vec<Arc<dyn Provider>>) -> Self {
-        let recorded =
-            |provider: &Arc<dyn Provider>| provider.guarantee() != Guarantee::PositionsOnly;
-        let providers = providers.into_iter().filter(recorded).collect();
+    pub fn new(process: ProcessId, provider: Arc<dyn Provider>) -> Self {
         Self {
             process,
-            providers,
+            provider,
             fixture: Mutex::new(None),
             repository: Mutex::new(None),
         }
@@ -64,27 +61,24 @@ impl StateKeeper {
     /// True when there is anything to record.
     #[must_use]
     pub fn has_state(&self) -> bool {
-        !self.providers.is_empty()
+        self.provider.guarantee() != Guarantee::PositionsOnly
     }
 
-    /// The providers' names.
+    /// The names of the kinds of state there are.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.providers
-            .iter()
-            .map(|provider| provider.name().to_owned())
-            .collect()
+        match self.has_state() {
+            true => self.provider.name().split('+').map(str::to_owned).collect(),
+            false => Vec::new(),
+        }
     }
 
-    /// Looks whether every state can be captured, and removes what an earlier run left.
+    /// Looks whether the state can be captured, and removes what an earlier run left.
     ///
     /// # Errors
-    /// Names the provider and what is wrong with it.
+    /// Names the state and what is wrong with it.
     pub async fn probe(&self) -> Result<(), StatesError> {
-        for provider in &self.providers {
-            provider.probe().await?;
-        }
-        Ok(())
+        Ok(self.provider.probe().await?)
     }
 
     /// Opens the store at `spec`, unless it is the one that is open.
@@ -104,17 +98,14 @@ impl StateKeeper {
         Ok(())
     }
 
-    /// Fixes every state as it is now.
+    /// Fixes the state as it is now.
     ///
     /// # Errors
-    /// When one of them cannot be fixed; then none is.
+    /// When it cannot be fixed.
     pub async fn fix(&self, epoch: Epoch) -> Result<(), StatesError> {
         self.discard_all().await;
-        let mut states = Vec::with_capacity(self.providers.len());
-        for provider in &self.providers {
-            states.push(provider.fix().await?);
-        }
-        *self.fixture.lock().await = Some(Fixture { epoch, states });
+        let state = self.provider.fix().await?;
+        *self.fixture.lock().await = Some(Fixture { epoch, state });
         Ok(())
     }
 
@@ -131,14 +122,10 @@ impl StateKeeper {
             .filter(|fixture| fixture.epoch == epoch);
         let fixture = fixture.ok_or(StatesError::NothingFixed(epoch))?;
         let repository = self.repository().await?;
-        let provider = self.names().join("+");
         let mut part = repository
-            .part_writer(epoch, &self.process, &provider)
+            .part_writer(epoch, &self.process, self.provider.name())
             .await?;
-        for (section, state) in (0..).zip(fixture.states) {
-            part.set_section(section);
-            state.copy(&mut part).await?;
-        }
+        fixture.state.copy(&mut part).await?;
         Ok(part.finish().await?)
     }
 
@@ -159,24 +146,18 @@ impl StateKeeper {
         let Some(fixture) = self.fixture.lock().await.take() else {
             return;
         };
-        for state in fixture.states {
-            if let Err(error) = state.discard().await {
-                tracing::warn!(%error, "fixed state left behind; it is removed at the next start");
-            }
+        if let Err(error) = fixture.state.discard().await {
+            tracing::warn!(%error, "fixed state left behind; it is removed at the next start");
         }
     }
 
-    /// Puts every state back as it is in `part`, verified.
+    /// Puts the state back as it is in `part`, verified.
     ///
     /// # Errors
     /// Names what is missing, altered or in the way.
     pub async fn restore(&self, part: &PartRef) -> Result<(), StatesError> {
         let mut reader = self.repository().await?.part_reader(part).await?;
-        for (section, provider) in (0..).zip(&self.providers) {
-            reader.set_section(section);
-            provider.restore(&mut reader).await?;
-        }
-        Ok(())
+        Ok(self.provider.restore(&mut reader).await?)
     }
 
     async fn repository(&self) -> Result<Arc<Repository>, StatesError> {
