@@ -11,6 +11,8 @@ file:{{ include "cutline.store.path" . }}/store
 {{- with $s3.endpoint }}{{ $options = append $options (printf "endpoint=%s" .) }}{{ end -}}
 {{- with $s3.region }}{{ $options = append $options (printf "region=%s" .) }}{{ end -}}
 {{- if $s3.pathStyle }}{{ $options = append $options "path_style=true" }}{{ end -}}
+{{- with $s3.sse }}{{ $options = append $options (printf "sse=%s" .) }}{{ end -}}
+{{- with $s3.kmsKey }}{{ $options = append $options (printf "kms_key=%s" .) }}{{ end -}}
 s3://{{ $s3.bucket }}{{ with $s3.prefix }}/{{ trimAll "/" . }}{{ end }}{{ with $options }}?{{ join "&" . }}{{ end }}
 {{- end -}}
 {{- end -}}

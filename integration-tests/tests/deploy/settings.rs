@@ -30,21 +30,31 @@ pub fn variables_of(program: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn the_admin_api_takes_the_settings_of_the_chart() {
-    let rendered = render("cutline", Some("everything"), &[]).unwrap();
+    let store = Run::this().part("settings-store").join("store");
+    is_taken(
+        "everything",
+        &["--store", &format!("file:{}", store.display())],
+    )
+    .await;
+    // The bucket is not reached, which is no reason to end.
+    is_taken("s3", &["--redis", "redis://127.0.0.1:1"]).await;
+}
+
+/// Starts the admin API with the settings of a value set, but for what belongs to a machine, and waits until it lives.
+async fn is_taken(values: &str, of_this_machine: &[&str]) {
+    let rendered = render("cutline", Some(values), &[]).unwrap();
     let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
-    let directory = Run::this().part("settings");
+    let directory = Run::this().part(&format!("settings-{values}"));
     let file = directory.join("admin.yaml");
-    // Written out as the volume shows it, but for the parts of a machine: addresses and the store.
     std::fs::write(&file, settings.as_str().unwrap()).unwrap();
     let port = free_port();
     let spec = ProcessSpec::new("admin", binary("cutline-admin"), directory.join("log"))
         .args(["--config".as_ref(), file.as_os_str()])
         .args(["--listen", &format!("127.0.0.1:{port}")])
         .args(["--kafka", &format!("127.0.0.1:{}", free_port())])
-        .args([
-            "--store",
-            &format!("file:{}", directory.join("store").display()),
-        ]);
+        .args(of_this_machine)
+        .env("AWS_ACCESS_KEY_ID", "nobody")
+        .env("AWS_SECRET_ACCESS_KEY", "nothing");
     let mut admin = Process::start(spec);
     wait_until(START_DEADLINE, "the admin API to live", || {
         let ended = admin.exit_status();
@@ -71,7 +81,7 @@ fn every_setting_of_the_chart_is_written_when_it_is_set() {
     }
     let rendered = render("cutline", Some("s3"), &[]).unwrap();
     let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
-    let store = "store: \"s3://checkpoints/production?endpoint=http://s3.storage.svc:7070&region=eu-central-1&path_style=true\"";
+    let store = "store: \"s3://checkpoints/production?endpoint=http://s3.storage.svc:7070&region=eu-central-1&path_style=true&sse=aws:kms&kms_key=arn:aws:kms:eu-central-1:1:key/x\"";
     assert!(settings.as_str().unwrap().contains(store), "{settings:?}");
 }
 

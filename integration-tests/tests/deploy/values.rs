@@ -19,6 +19,7 @@ fn what_means_nothing_is_refused_and_named() {
         ("store.type=s3", "bucket"),
         ("store.s3.endpoint=minio:9000", "endpoint"),
         ("store.s3.secretAccessKey=x", "secretAccessKey"),
+        ("store.s3.kmsKey=x", "sse"),
         ("redis.url=redis://me:word@redis:6379", "url"),
         ("redis.password=word", "password"),
         ("ingress.enabled=true", "host"),
