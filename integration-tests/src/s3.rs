@@ -1,4 +1,4 @@
-//! A real S3 server over a directory of its own, on a port of its own: versitygw.
+//! A real S3 server over a directory of its own, on a port of its own: versitygw, or s3proxy as a second one.
 //!
 //! It promises to answer when `start` returns and to have one empty bucket. It can be stopped, killed, frozen and started again on the
 //! same port with the same objects. Each object is a plain file, so that a test can damage what a server would not let it.
@@ -19,8 +19,10 @@ use crate::{
     wait::wait_until,
 };
 
-/// The version tests run against.
+/// The version of versitygw that tests run against.
 pub const VERSION: &str = "1.8.0";
+/// The version of s3proxy.
+pub const S3PROXY_VERSION: &str = "4.1.0";
 /// How long it may take to answer; it takes a tenth of a second alone.
 pub const START_DEADLINE: Duration = Duration::from_secs(30);
 /// The one bucket.
@@ -31,6 +33,9 @@ pub const ACCESS_KEY: &str = "test-access-key";
 pub const SECRET_KEY: &str = "open-sesame-8-secret";
 /// The region it says it is in.
 pub const REGION: &str = "us-east-1";
+/// Without it s3proxy tells every byte.
+const LOGBACK: &str = r#"<configuration><appender name="A" class="ch.qos.logback.core.ConsoleAppender"><encoder>
+<pattern>%d %-5level %logger{0} %msg%n</pattern></encoder></appender><root level="INFO"><appender-ref ref="A"/></root></configuration>"#;
 /// Where it tells that it is well.
 const HEALTH: &str = "/healthz";
 
@@ -44,6 +49,7 @@ pub struct S3 {
 }
 
 static SHARED: OnceCell<S3> = OnceCell::const_new();
+static SHARED_S3PROXY: OnceCell<S3> = OnceCell::const_new();
 
 impl S3 {
     /// Starts one with an empty bucket and waits until it answers.
@@ -51,14 +57,13 @@ impl S3 {
     /// # Panics
     /// When it does not within [`START_DEADLINE`].
     pub async fn start() -> Self {
-        let program = tokio::task::spawn_blocking(program)
-            .await
-            .expect("a path is found or a panic told why not");
-        let (port, directory) = (free_port(), Run::this().part("s3"));
-        let root = directory.join("data");
-        let objects = root.join(BUCKET);
-        // The server takes every directory below its root for a bucket.
-        std::fs::create_dir_all(&objects).expect("a bucket can be made");
+        let program = fetched(
+            "fetch-versitygw",
+            VERSION,
+            format!("bin/versitygw-{VERSION}"),
+        )
+        .await;
+        let (port, directory, root) = place("s3");
         let spec = ProcessSpec::new("versitygw", program, directory.join("log"))
             .args(["--port", &format!("127.0.0.1:{port}")])
             .args(["--region", REGION, "--health", HEALTH, "--keep-alive"])
@@ -66,9 +71,44 @@ impl S3 {
             .arg(&root)
             .env("ROOT_ACCESS_KEY_ID", ACCESS_KEY)
             .env("ROOT_SECRET_ACCESS_KEY", SECRET_KEY);
+        Self::of(port, &root, spec).await
+    }
+
+    /// Starts the other server, s3proxy, with an empty bucket and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not within [`START_DEADLINE`].
+    pub async fn start_s3proxy() -> Self {
+        let version = S3PROXY_VERSION;
+        let jars = fetched("fetch-s3proxy", version, format!("s3proxy-{version}")).await;
+        let (port, directory, root) = place("s3proxy");
+        let settings = directory.join("s3proxy.conf");
+        let text = format!(
+            "s3proxy.endpoint=http://127.0.0.1:{port}\ns3proxy.authorization=aws-v2-or-v4\n\
+             s3proxy.identity={ACCESS_KEY}\ns3proxy.credential={SECRET_KEY}\n\
+             jclouds.provider=filesystem-nio2\njclouds.filesystem.basedir={}\n",
+            root.display()
+        );
+        std::fs::write(&settings, text).expect("the server's settings can be written");
+        let logging = directory.join("logback.xml");
+        std::fs::write(&logging, LOGBACK).expect("the server's logging can be set");
+        let spec = ProcessSpec::new("s3proxy", "java", directory.join("log"))
+            .args([
+                "-Xmx256m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                &format!("-Dlogback.configurationFile={}", logging.display()),
+            ])
+            .args(["-cp", &format!("{}/*", jars.display())])
+            .args(["org.gaul.s3proxy.Main", "--properties"])
+            .arg(settings);
+        Self::of(port, &root, spec).await
+    }
+
+    async fn of(port: u16, root: &Path, spec: ProcessSpec) -> Self {
         let mut server = Self {
             port,
-            objects,
+            objects: root.join(BUCKET),
             process: Process::start(spec),
             client: reqwest::Client::new(),
         };
@@ -79,6 +119,11 @@ impl S3 {
     /// The server that all tests of this process share: use a prefix of your own.
     pub async fn shared() -> &'static Self {
         SHARED.get_or_init(Self::start).await
+    }
+
+    /// The s3proxy that all tests of this process share: use a prefix of your own.
+    pub async fn shared_s3proxy() -> &'static Self {
+        SHARED_S3PROXY.get_or_init(Self::start_s3proxy).await
     }
 
     /// Where it is.
@@ -139,26 +184,40 @@ impl S3 {
             );
             let question = self.client.get(&url).send();
             async move {
+                // One that knows no such path, or wants to know who asks, answers too.
                 question
                     .await
-                    .is_ok_and(|answer| answer.status().is_success())
+                    .is_ok_and(|answer| !answer.status().is_server_error())
             }
         })
         .await;
     }
 }
 
-/// The server's program, built when it is not there.
-fn program() -> PathBuf {
-    let path = project_root().join(format!(".cache/bin/versitygw-{VERSION}"));
-    if !path.is_file() {
-        let fetched = Command::new(project_root().join("scripts/fetch-versitygw"))
-            .arg(VERSION)
-            .status();
-        assert!(
-            fetched.is_ok_and(|status| status.success()),
-            "scripts/fetch-versitygw {VERSION} did not succeed"
-        );
-    }
-    path
+/// A port, a directory, and in it a root with one bucket: both servers take every directory below their root for one.
+fn place(name: &str) -> (u16, PathBuf, PathBuf) {
+    let directory = Run::this().part(name);
+    let root = directory.join("data");
+    std::fs::create_dir_all(root.join(BUCKET)).expect("a bucket can be made");
+    (free_port(), directory, root)
+}
+
+/// What a script of the project puts at `path` of its cache, fetched when it is not there.
+async fn fetched(script: &'static str, version: &'static str, path: String) -> PathBuf {
+    let fetch = move || {
+        let path = project_root().join(".cache").join(path);
+        if !path.exists() {
+            let fetched = Command::new(project_root().join("scripts").join(script))
+                .arg(version)
+                .status();
+            assert!(
+                fetched.is_ok_and(|status| status.success()),
+                "scripts/{script} {version} did not succeed"
+            );
+        }
+        path
+    };
+    tokio::task::spawn_blocking(fetch)
+        .await
+        .expect("a path is found or a panic told why not")
 }

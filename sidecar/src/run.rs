@@ -288,7 +288,7 @@ impl Desk {
         while let Some(event) = events.recv().await {
             let passed = match event {
                 LinkEvent::Connected { store } => {
-                    self.open(store).await;
+                    self.open(store);
                     Ok(())
                 }
                 LinkEvent::Lost => self.messages.send(None).await,
@@ -306,14 +306,18 @@ impl Desk {
         }
     }
 
-    async fn open(&self, store: String) {
+    /// Opens the store aside: one that does not answer must not hold up what the admin API says next.
+    fn open(&self, store: String) {
         tracing::info!(store, "welcomed by the admin API");
         if self.own_store || !self.states.has_state() {
             return;
         }
-        if let Err(error) = self.states.open_store(&store).await {
-            tracing::error!(%error, store, "the store the admin API names cannot be used here; give --store");
-        }
+        let states = Arc::clone(&self.states);
+        tokio::spawn(async move {
+            if let Err(error) = states.open_store(&store).await {
+                tracing::error!(%error, store, "the store the admin API names cannot be used here; give --store");
+            }
+        });
     }
 
     fn answer(&self, message: Downlink) {

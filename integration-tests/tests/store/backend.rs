@@ -1,4 +1,4 @@
-//! Places below prefixes of their own in one bucket of a real S3.
+//! Places below prefixes of their own in one bucket of a real S3: versitygw, or with `CUTLINE_TEST_S3=s3proxy` the other one.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -17,7 +17,10 @@ pub struct Place {
 }
 
 pub async fn place() -> Place {
-    place_in(S3::shared().await)
+    match std::env::var("CUTLINE_TEST_S3").as_deref() {
+        Ok("s3proxy") => place_in(S3::shared_s3proxy().await),
+        _ => place_in(S3::shared().await),
+    }
 }
 
 pub fn place_in(server: &S3) -> Place {

@@ -90,6 +90,31 @@ async fn what_is_wrong_with_an_address_is_said_with_its_cure() {
 }
 
 #[tokio::test]
+async fn another_server_keeps_and_gives_back_the_same() {
+    let server = S3::start_s3proxy().await;
+    let world = world_at(place_in(&server)).await;
+    let state = files(&[("a", &noise(20 << 20, 1)), ("b", b"small")]);
+    let manifest = world.checkpoint(1, &state).await;
+    assert_eq!(world.read(&manifest).await.unwrap(), state);
+    assert!(
+        world
+            .repository
+            .claim_epoch(Epoch(1), "other")
+            .await
+            .is_err()
+    );
+    world.checkpoint(2, &files(&[("b", b"small")])).await;
+    world.repository.delete(Epoch(1)).await.unwrap();
+    let now = GcOptions {
+        dry_run: false,
+        grace: Duration::ZERO,
+    };
+    let collected = world.repository.gc(now).await.unwrap();
+    assert!(collected.packs_removed > 0, "{collected:?}");
+    assert!(world.repository.verify(Epoch(2)).await.unwrap().is_whole());
+}
+
+#[tokio::test]
 async fn an_upload_that_was_given_up_leaves_nothing_behind() {
     let place = place().await;
     let world = world_at(place).await;

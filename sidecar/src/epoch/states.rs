@@ -43,7 +43,14 @@ pub struct StateKeeper {
     process: ProcessId,
     provider: Arc<dyn Provider>,
     fixture: Mutex<Option<Fixture>>,
-    repository: Mutex<Option<(String, Arc<Repository>)>>,
+    store: Mutex<Store>,
+}
+
+/// The store that was named, and its repository once it could be opened.
+#[derive(Default)]
+struct Store {
+    spec: Option<String>,
+    repository: Option<Arc<Repository>>,
 }
 
 impl StateKeeper {
@@ -54,7 +61,7 @@ impl StateKeeper {
             process,
             provider,
             fixture: Mutex::new(None),
-            repository: Mutex::new(None),
+            store: Mutex::default(),
         }
     }
 
@@ -81,21 +88,20 @@ impl StateKeeper {
         Ok(self.provider.probe().await?)
     }
 
-    /// Opens the store at `spec`, unless it is the one that is open.
+    /// Opens the store at `spec`, unless it is the one that is open. One that cannot be opened now is tried again when it
+    /// is needed.
     ///
     /// # Errors
     /// When it cannot be used.
     pub async fn open_store(&self, spec: &str) -> Result<(), StatesError> {
-        let mut open = self.repository.lock().await;
-        if open.as_ref().is_some_and(|(known, _)| known == spec) {
-            return Ok(());
+        let mut store = self.store.lock().await;
+        if store.spec.as_deref() != Some(spec) {
+            *store = Store {
+                spec: Some(spec.to_owned()),
+                repository: None,
+            };
         }
-        let parsed: StoreSpec = spec.parse().map_err(|error: StoreError| {
-            StatesError::BadStore(spec.to_owned(), error.to_string())
-        })?;
-        let repository = Repository::open(parsed.open().await?).await?;
-        *open = Some((spec.to_owned(), Arc::new(repository)));
-        Ok(())
+        store.open().await.map(|_| ())
     }
 
     /// Fixes the state as it is now.
@@ -161,9 +167,21 @@ impl StateKeeper {
     }
 
     async fn repository(&self) -> Result<Arc<Repository>, StatesError> {
-        let open = self.repository.lock().await;
-        open.as_ref()
-            .map(|(_, repository)| Arc::clone(repository))
-            .ok_or(StatesError::NoStore)
+        self.store.lock().await.open().await
+    }
+}
+
+impl Store {
+    async fn open(&mut self) -> Result<Arc<Repository>, StatesError> {
+        if let Some(repository) = &self.repository {
+            return Ok(Arc::clone(repository));
+        }
+        let spec = self.spec.as_deref().ok_or(StatesError::NoStore)?;
+        let parsed: StoreSpec = spec.parse().map_err(|error: StoreError| {
+            StatesError::BadStore(spec.to_owned(), error.to_string())
+        })?;
+        let repository = Arc::new(Repository::open(parsed.open().await?).await?);
+        self.repository = Some(Arc::clone(&repository));
+        Ok(repository)
     }
 }
