@@ -14,11 +14,12 @@ mod reach;
 #[cfg(test)]
 mod sample;
 mod step;
+mod table;
 
-pub use check::compacted;
 pub use facts::{Facts, GroupNow, MemberNow, PartitionNow, SidecarNow, TopicNow, Writers};
 pub use journal::{Journal, OutOfOrder, Resumption};
 pub use plan::{GroupTarget, Plan, StateTarget, group_targets, plan};
 pub use problem::{Notice, Problem};
 pub use reach::{Contamination, LIST_BYTES_MAX, changed, contaminated, holds, masks_of, scan_from};
-pub use step::{Entry, Step};
+pub use step::{Entry, Repairs, Step};
+pub use table::{LAG_MARGIN_MS, Repair, Row, Seen, TableNow, repairs, touched_tables};

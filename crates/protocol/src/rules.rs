@@ -26,6 +26,12 @@ pub struct Rules {
     /// A manifest is written only when the offsets add up. It stops some of what the other rules prevent, late: the epoch
     /// fails where it need not have.
     pub arithmetic: bool,
+    /// A key that the cut does not have is deleted from its table.
+    pub tombstones: bool,
+    /// A table's values are visible ones: the last record of a key may be masked.
+    pub visible_values_only: bool,
+    /// A table is rolled back from its log only where the cleaner cannot have been.
+    pub cleaner_is_behind: bool,
 }
 
 impl Default for Rules {
@@ -40,6 +46,9 @@ impl Default for Rules {
             mask_from_first_marker: true,
             late_marks: true,
             arithmetic: true,
+            tombstones: true,
+            visible_values_only: true,
+            cleaner_is_behind: true,
         }
     }
 }

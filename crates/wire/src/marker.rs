@@ -185,6 +185,12 @@ impl MarkerWriter {
         Ok(pair)
     }
 
+    /// Commits what was [opened](Self::open) under `pair`, with what was appended in it. As with [`Self::write`], only
+    /// [`Self::settle`] tells when that is in the log.
+    pub async fn close(&mut self, pair: MarkerId) -> Result<(), MarkerError> {
+        self.end(pair, Instant::now() + WRITE_LIMIT).await
+    }
+
     /// Waits until the markers of the last `write` are in the log; that is when the next pair can be taken, which is
     /// answered.
     pub async fn settle(&mut self) -> Result<MarkerId, MarkerError> {

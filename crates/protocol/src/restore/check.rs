@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cutline_model::{
-    GroupId, Offset, ProcessId, RangeSet, Scope, ServiceName, SidecarId, TopicName, TopicPartition,
+    GroupId, Offset, ProcessId, Scope, ServiceName, SidecarId, TopicName, TopicPartition,
 };
 
 use super::{Facts, Notice, Problem, StateTarget, problem::scope_word};
@@ -374,15 +374,6 @@ impl Facts {
             }
         }
     }
-}
-
-/// The compacted topics among those that change: they cannot be rolled back yet.
-#[must_use]
-pub fn compacted(facts: &Facts, changes: &BTreeMap<TopicPartition, RangeSet>) -> Vec<Problem> {
-    let topics: BTreeSet<&TopicName> = changes.keys().map(|p| &p.topic).collect();
-    let is_compacted = |t: &&TopicName| facts.topics_now.get(*t).is_some_and(|n| n.compacted);
-    let compacted = topics.into_iter().filter(is_compacted);
-    compacted.cloned().map(Problem::Compacted).collect()
 }
 
 fn list(partitions: &BTreeSet<&TopicPartition>) -> String {

@@ -9,6 +9,7 @@ use cutline_model::{
     TopicPartition,
 };
 
+use super::TableNow;
 use crate::{Cut, mask::Masks};
 
 /// Everything a plan is made from.
@@ -42,6 +43,12 @@ pub struct Facts {
     pub away: BTreeSet<SidecarId>,
     /// Who wrote what where it matters: from [`super::scan_from`] to the present end.
     pub writers: BTreeMap<TopicPartition, Writers>,
+    /// The compacted partitions that something was appended to outside the cut: see [`super::touched_tables`].
+    pub tables: BTreeMap<TopicPartition, TableNow>,
+    /// When the checkpoint was triggered, in milliseconds since 1970.
+    pub cut_ms: i64,
+    /// Now, in milliseconds since 1970.
+    pub now_ms: i64,
     /// Groups of no service that read what may be masked, with how far.
     pub outside_readers: BTreeMap<GroupId, BTreeMap<TopicPartition, Offset>>,
     /// Go on although unrestored groups saw what will be rolled back.
@@ -115,6 +122,8 @@ pub struct Writers {
     pub outside: RangeSet,
     /// Batches without a producer id.
     pub anonymous: RangeSet,
+    /// Control batches: no data, and nobody's.
+    pub control: RangeSet,
 }
 
 impl Writers {
@@ -158,6 +167,7 @@ impl Writers {
                 .collect(),
             outside: self.outside.intersect(range),
             anonymous: self.anonymous.intersect(range),
+            control: self.control.intersect(range),
         }
     }
 }

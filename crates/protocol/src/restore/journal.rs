@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cutline_model::{Epoch, Offset, ProcessId, Timeline, TopicPartition};
 
-use super::{Entry, Step};
+use super::{Entry, Repairs, Step};
 use crate::mask::Masks;
 
 /// What becomes of a restore that is found unfinished when a coordinator starts.
@@ -36,15 +36,17 @@ pub struct OutOfOrder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journal {
     states: BTreeSet<ProcessId>,
+    tables: bool,
     entries: Vec<Entry>,
 }
 
 impl Journal {
-    /// A restore that was planned and has these states to put back.
+    /// A restore that was planned and has these states to put back; `tables` when compacted topics go back too.
     #[must_use]
-    pub fn new(states: BTreeSet<ProcessId>) -> Self {
+    pub fn new(states: BTreeSet<ProcessId>, tables: bool) -> Self {
         Self {
             states,
+            tables,
             entries: vec![Entry::Planned],
         }
     }
@@ -84,7 +86,8 @@ impl Journal {
             Entry::Fenced { .. } => Step::Empty,
             Entry::Emptied { .. } => Step::FixEnds,
             Entry::EndsFixed { .. } => Step::MakeMasks,
-            Entry::MasksMade { .. } => Step::BeginState,
+            Entry::MasksMade { .. } if self.tables => Step::ReadTables,
+            Entry::MasksMade { .. } | Entry::TablesRead { .. } => Step::BeginState,
             Entry::StateBegun | Entry::StateRestored { .. } => {
                 let left = self.states_left();
                 if left.is_empty() {
@@ -93,7 +96,8 @@ impl Journal {
                     Step::RestoreStates(left)
                 }
             }
-            Entry::OffsetsCommitted => Step::TakeTimeline,
+            Entry::OffsetsCommitted if self.tables => Step::AppendTables,
+            Entry::OffsetsCommitted | Entry::TablesAppended => Step::TakeTimeline,
             Entry::TimelineTaken { .. } => Step::CommitTimeline,
             Entry::TimelineCommitted { .. } => Step::Lift,
             Entry::Lifted => Step::Finish,
@@ -137,6 +141,15 @@ impl Journal {
     pub fn masks(&self) -> Option<&Masks> {
         self.entries.iter().find_map(|entry| match entry {
             Entry::MasksMade { masks } => Some(masks),
+            _ => None,
+        })
+    }
+
+    /// What is appended to compacted topics, once that is known.
+    #[must_use]
+    pub fn repairs(&self) -> Option<&Repairs> {
+        self.entries.iter().find_map(|entry| match entry {
+            Entry::TablesRead { repairs } => Some(repairs),
             _ => None,
         })
     }
@@ -233,7 +246,7 @@ mod tests {
 
     #[test]
     fn every_step_is_reached_in_order_and_entries_may_be_doubled() {
-        let mut journal = Journal::new([process("a"), process("b")].into());
+        let mut journal = Journal::new([process("a"), process("b")].into(), false);
         for entry in through() {
             assert_ne!(journal.next(), Step::Over);
             journal.record(entry.clone()).unwrap();
@@ -246,7 +259,7 @@ mod tests {
 
     #[test]
     fn before_state_is_touched_it_is_given_up_and_afterwards_rolled_forward() {
-        let mut journal = Journal::new([process("a"), process("b")].into());
+        let mut journal = Journal::new([process("a"), process("b")].into(), false);
         let mut touched = false;
         for entry in through() {
             let expected = if touched {
@@ -267,7 +280,7 @@ mod tests {
 
     #[test]
     fn nothing_but_lifting_follows_giving_up() {
-        let mut journal = Journal::new(BTreeSet::new());
+        let mut journal = Journal::new(BTreeSet::new(), false);
         let reason = "changed my mind".to_owned();
         journal.record(Entry::GivingUp { reason }).unwrap();
         assert_eq!(journal.next(), Step::GiveUp);
@@ -279,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_step_cannot_be_skipped() {
-        let mut journal = Journal::new(BTreeSet::new());
+        let mut journal = Journal::new(BTreeSet::new(), false);
         for entry in through().into_iter().skip(1) {
             assert!(journal.record(entry).is_err());
         }
@@ -287,10 +300,38 @@ mod tests {
 
     #[test]
     fn without_state_offsets_follow_at_once() {
-        let mut journal = Journal::new(BTreeSet::new());
+        let mut journal = Journal::new(BTreeSet::new(), false);
         for entry in through().into_iter().take(7) {
             journal.record(entry).unwrap();
         }
         assert_eq!(journal.next(), Step::CommitOffsets);
+    }
+
+    #[test]
+    fn tables_are_read_before_anything_is_touched_and_appended_before_the_fence_lifts() {
+        let mut journal = Journal::new([process("a"), process("b")].into(), true);
+        let repairs = Repairs {
+            name: "x".to_owned(),
+            pieces: 1,
+            records: 2,
+            hash: "h".to_owned(),
+        };
+        for entry in through() {
+            if entry == Entry::StateBegun {
+                assert_eq!(journal.next(), Step::ReadTables);
+                assert!(journal.clone().record(entry.clone()).is_err());
+                let repairs = repairs.clone();
+                journal.record(Entry::TablesRead { repairs }).unwrap();
+                assert!(journal.may_give_up());
+            }
+            if matches!(entry, Entry::TimelineTaken { .. }) {
+                assert_eq!(journal.next(), Step::AppendTables);
+                assert!(journal.clone().record(entry.clone()).is_err());
+                journal.record(Entry::TablesAppended).unwrap();
+            }
+            journal.record(entry).unwrap();
+        }
+        assert_eq!(journal.repairs(), Some(&repairs));
+        assert_eq!(journal.next(), Step::Over);
     }
 }

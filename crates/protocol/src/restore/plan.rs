@@ -9,8 +9,8 @@ use cutline_model::{
 };
 
 use super::{
-    Contamination, Facts, Notice, Problem, changed, compacted, contaminated, holds, masks_of,
-    reach::holds_problem,
+    Contamination, Facts, Notice, Problem, changed, contaminated, holds, masks_of,
+    reach::holds_problem, table::table_problems,
 };
 use crate::{Cut, mask::Masks};
 
@@ -47,6 +47,8 @@ pub struct Plan {
     pub holds: BTreeMap<TopicPartition, Offset>,
     /// Where a fence marker is written.
     pub fences: BTreeSet<TopicPartition>,
+    /// Compacted partitions: what is masked on them is replaced by what the checkpoint had.
+    pub tables: BTreeSet<TopicPartition>,
     /// The masks there would be if the services stood still now.
     pub masks: Masks,
     /// Who has seen what is rolled back; not empty only where it was allowed.
@@ -74,7 +76,7 @@ pub fn plan(facts: &Facts) -> Result<Plan, Vec<Problem>> {
     match masks_of(facts, &ends, &facts.writers) {
         Ok(masks) => {
             let changes = changed(facts, &masks, &facts.writers);
-            problems.extend(compacted(facts, &changes));
+            problems.extend(table_problems(facts, &masks));
             let seen = contaminated(facts, &changes);
             if !facts.allow_contaminated {
                 problems.extend(seen.iter().cloned().map(Problem::Contaminated));
@@ -107,6 +109,7 @@ fn make(
         states: facts.states(),
         holds,
         fences: facts.restored_partitions(),
+        tables: facts.tables_of_restored(),
         masks,
         contaminated,
         notices,

@@ -162,11 +162,29 @@ pub enum Problem {
         /// The first record without.
         from: Offset,
     },
-    /// A table cannot be rolled back yet.
+    /// What masked records replaced may be gone.
     #[error(
-        "the topic {0} is compacted and holds records that would be rolled back: restoring compacted topics is not supported yet"
+        "{partition} is compacted, and the cleaner may have removed values that records rolled back here have replaced: min.compaction.lag.ms of {topic} guarantees {lag_ms} ms and the checkpoint is {age_ms} ms old; set it to more than the age of the oldest checkpoint you want to go back to and take a new one, or take checkpoints with checkpoint.channels: embed",
+        topic = partition.topic
     )]
-    Compacted(TopicName),
+    CleanerAhead {
+        /// Where.
+        partition: TopicPartition,
+        /// What the lag was and is at least.
+        lag_ms: i64,
+        /// How old the checkpoint is.
+        age_ms: i64,
+    },
+    /// Others write to the table too.
+    #[error(
+        "{partition} is compacted and written by others than the restored services too ({others}): what they write meanwhile would be overwritten; restore them too, or stop them and take a checkpoint after their last record"
+    )]
+    TableShared {
+        /// Where.
+        partition: TopicPartition,
+        /// Who else writes.
+        others: String,
+    },
     /// A sidecar that cannot be spoken to would not follow.
     #[error(
         "the sidecar {0} is registered but not connected: start it, or evict it when it is gone for good"
@@ -208,9 +226,10 @@ impl Problem {
             Self::Contaminated(_) => "CL0314",
             Self::OtherHistory { .. } => "CL0315",
             Self::NotTold { .. } => "CL0316",
-            Self::Compacted(_) => "CL0317",
+            Self::CleanerAhead { .. } => "CL0317",
             Self::TooLarge { .. } => "CL0318",
             Self::SidecarAway(_) => "CL0319",
+            Self::TableShared { .. } => "CL0326",
         }
     }
 }

@@ -98,7 +98,7 @@ fn a_shared_topic_needs_producer_ids() {
         ]
         .into(),
         outside: ranges(&[(120, 125)]),
-        anonymous: ranges(&[]),
+        ..Writers::default()
     };
     facts.writers.insert(tp("ab", 0), shared.clone());
     let plan = plan(&facts).unwrap();
@@ -155,6 +155,7 @@ fn lists_that_the_control_topic_does_not_take_are_refused() {
         by: [("a".into(), ranges(&[(100, 101)]))].into(),
         outside: ranges(&many),
         anonymous: ranges(&[]),
+        control: ranges(&[]),
     };
     facts.writers.insert(tp("ab", 0), interleaved);
     let topic = facts.topics_now.get_mut(&"ab".into()).unwrap();

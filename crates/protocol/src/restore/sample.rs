@@ -74,6 +74,9 @@ pub(super) fn world() -> Facts {
             (tp("ba", 0), written("b", &[(51, 80)])),
         ]
         .into(),
+        tables: BTreeMap::new(),
+        cut_ms: 0,
+        now_ms: 0,
         outside_readers: BTreeMap::new(),
         allow_contaminated: false,
     }

@@ -8,6 +8,19 @@ use cutline_model::{Epoch, MarkerId, Offset, ProcessId, Timeline, TopicPartition
 
 use crate::mask::Masks;
 
+/// What is appended to compacted topics: records kept in the store in numbered pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repairs {
+    /// The name they are kept under.
+    pub name: String,
+    /// How many pieces there are.
+    pub pieces: u64,
+    /// How many records.
+    pub records: u64,
+    /// A hash over all pieces.
+    pub hash: String,
+}
+
 /// Something that was done. Each is recorded after the fact, but for [`Entry::StateBegun`] and [`Entry::GivingUp`],
 /// which say what is about to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +70,13 @@ pub enum Entry {
     },
     /// The groups' offsets are the checkpoint's, read back.
     OffsetsCommitted,
+    /// What is to be appended to compacted topics was worked out, and is in the store.
+    TablesRead {
+        /// Where.
+        repairs: Repairs,
+    },
+    /// It is in the log.
+    TablesAppended,
     /// The timeline's number is taken.
     TimelineTaken {
         /// It.
@@ -95,12 +115,16 @@ pub enum Step {
     FixEnds,
     /// Work out the masks.
     MakeMasks,
+    /// Work out what compacted topics need, and keep it in the store.
+    ReadTables,
     /// Say that state is about to be touched.
     BeginState,
     /// Put these states back.
     RestoreStates(BTreeSet<ProcessId>),
     /// Commit the groups' offsets and read them back.
     CommitOffsets,
+    /// Append to compacted topics what they had.
+    AppendTables,
     /// Take the timeline's number.
     TakeTimeline,
     /// Put the timeline in force and wait for every sidecar.
@@ -130,6 +154,8 @@ impl Entry {
             Self::StateBegun => "state_begun",
             Self::StateRestored { .. } => "state_restored",
             Self::OffsetsCommitted => "offsets_committed",
+            Self::TablesRead { .. } => "tables_read",
+            Self::TablesAppended => "tables_appended",
             Self::TimelineTaken { .. } => "timeline_taken",
             Self::TimelineCommitted { .. } => "timeline_committed",
             Self::Lifted => "lifted",
@@ -154,6 +180,8 @@ impl Entry {
             | (Self::Emptied { .. }, Step::Empty)
             | (Self::EndsFixed { .. }, Step::FixEnds)
             | (Self::MasksMade { .. }, Step::MakeMasks)
+            | (Self::TablesRead { .. }, Step::ReadTables)
+            | (Self::TablesAppended, Step::AppendTables)
             | (Self::StateBegun, Step::BeginState)
             | (Self::OffsetsCommitted, Step::CommitOffsets)
             | (Self::TimelineTaken { .. }, Step::TakeTimeline)

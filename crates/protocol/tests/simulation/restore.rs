@@ -206,6 +206,9 @@ impl World {
             sidecars: self.sidecars_now(),
             away: BTreeSet::new(),
             writers,
+            tables: BTreeMap::new(),
+            cut_ms: 0,
+            now_ms: 0,
             outside_readers: BTreeMap::new(),
             allow_contaminated: false,
         }

@@ -13,6 +13,8 @@ use super::{Client, ClientError, error::check, metadata::text};
 const ALL_REPLICAS: i16 = -1;
 // Up to here topics are named, from version 13 on they are numbered.
 const PRODUCE_BY_NAME_MAX: i16 = 12;
+// Up to here partitions are added to a transaction by a request of their own.
+const PRODUCE_EXPLICIT_MAX: i16 = 11;
 
 /// What InitProducerId hands out.
 pub type ProducerId = MarkerId;
@@ -74,6 +76,30 @@ impl Client {
         partition: &TopicPartition,
         batch: Bytes,
     ) -> Result<Offset, ClientError> {
+        let versions = versions_up_to(PRODUCE_BY_NAME_MAX);
+        self.produce_as(None, partition, batch, versions).await
+    }
+
+    /// Appends one ready batch of the open transaction of `transactional_id`, to which `partition` was added. Not repeated
+    /// here, but it may be: its sequence numbers tell a broker that it has it.
+    pub async fn produce_in(
+        &self,
+        transactional_id: &str,
+        partition: &TopicPartition,
+        batch: Bytes,
+    ) -> Result<Offset, ClientError> {
+        let versions = versions_up_to(PRODUCE_EXPLICIT_MAX);
+        self.produce_as(Some(transactional_id), partition, batch, versions)
+            .await
+    }
+
+    async fn produce_as(
+        &self,
+        transactional_id: Option<&str>,
+        partition: &TopicPartition,
+        batch: Bytes,
+        versions: VersionRange,
+    ) -> Result<Offset, ClientError> {
         let leader = self.leader_of(partition).await?;
         let timeout_ms = i32::try_from(self.inner.options.request_timeout.as_millis());
         let data = PartitionProduceData::default()
@@ -83,13 +109,10 @@ impl Client {
             .with_name(text(partition.topic.as_str()).into())
             .with_partition_data(vec![data]);
         let request = ProduceRequest::default()
+            .with_transactional_id(transactional_id.map(|id| text(id).into()))
             .with_acks(ALL_REPLICAS)
             .with_timeout_ms(timeout_ms.unwrap_or(i32::MAX))
             .with_topic_data(vec![topic]);
-        let versions = VersionRange {
-            max: PRODUCE_BY_NAME_MAX,
-            ..<ProduceRequest as kafka_protocol::protocol::Message>::VERSIONS
-        };
         let response = self.call_within(leader, &request, versions).await?;
         let answers = response
             .responses
@@ -102,5 +125,12 @@ impl Client {
             format!("produce {} to {partition}", ProduceRequest::KEY)
         })?;
         Ok(Offset(answer.base_offset))
+    }
+}
+
+fn versions_up_to(max: i16) -> VersionRange {
+    VersionRange {
+        max,
+        ..<ProduceRequest as kafka_protocol::protocol::Message>::VERSIONS
     }
 }
