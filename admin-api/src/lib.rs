@@ -22,3 +22,4 @@ pub mod routes;
 pub mod run;
 pub mod settings;
 pub mod shared;
+pub mod table;

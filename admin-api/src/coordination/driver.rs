@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     EpochRequest, EpochResult, RunningEpoch, broker,
     manifest::{Surroundings, manifest_of},
-    view,
+    tables, view,
 };
 use crate::{app::App, registry::LinkEvent};
 
@@ -231,9 +231,10 @@ impl Driver<'_> {
             metadata: &metadata,
             control: &control,
         };
-        let manifest = Box::new(manifest_of(cut, around));
+        let mut manifest = Box::new(manifest_of(cut, around));
         let app = self.app.clone();
         self.tasks.spawn(async move {
+            tables::note_lags(&app, &mut manifest).await;
             let answer = decide(&app, &manifest).await;
             Answer::Committed(answer, manifest)
         });

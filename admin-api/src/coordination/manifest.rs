@@ -55,6 +55,7 @@ fn topics(cut: &Cut, metadata: &Metadata) -> Vec<TopicRecord> {
             name: name.clone(),
             id: uuid::Uuid::from_bytes(info.id).to_string(),
             partitions: i32::try_from(info.partitions.len()).unwrap_or(i32::MAX),
+            min_compaction_lag_ms: None,
         })
     });
     records.collect()

@@ -9,6 +9,7 @@ mod claim;
 mod driver;
 mod manifest;
 mod running;
+mod tables;
 mod view;
 
 pub mod checkpoint;

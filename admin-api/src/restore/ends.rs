@@ -6,7 +6,7 @@ use cutline_model::{GroupId, TopicPartition};
 use cutline_protocol::restore::{Entry, masks_of, plan};
 use cutline_wire::marker::{MarkerWriter, locate};
 
-use super::{RestoreError, gather, groups, run::Run, stop};
+use super::{RestoreError, gather, groups, log, run::Run, stop, tables};
 
 /// Writes the fence marker and finds it on every partition the restored services ever wrote to.
 pub async fn fix_ends(run: &mut Run) -> Result<Entry, RestoreError> {
@@ -27,16 +27,22 @@ pub async fn fix_ends(run: &mut Run) -> Result<Entry, RestoreError> {
 /// and sidecars may have come.
 pub async fn make_masks(run: &mut Run) -> Result<Entry, RestoreError> {
     stop::check_readers(run).await?;
-    let app = run.app.clone();
+    let (app, manifest) = (run.app.clone(), run.wanted.manifest.clone());
     let control = gather::present(&app).await?;
+    let planned = run.begun.tables;
     let facts = &mut run.survey()?.facts;
     facts.groups_now = groups::groups(&app, &control, facts).await?;
+    let present = log::ends(facts);
+    tables::look(&app, &manifest, facts, &present).await?;
     plan(facts).map_err(RestoreError::NotFeasible)?;
     let targets = facts.groups_now.iter();
     let restored: Vec<GroupId> = targets
         .filter(|(_, now)| facts.restored.contains(&now.service))
         .map(|(group, _)| group.clone())
         .collect();
+    if !planned && !facts.tables_of_restored().is_empty() {
+        return Err(RestoreError::TableSince);
+    }
     if let Some(group) = restored
         .into_iter()
         .find(|g| !run.begun.groups.contains_key(g))

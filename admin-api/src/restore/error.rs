@@ -13,6 +13,7 @@ use cutline_wire::{client::ClientError, marker::MarkerError};
 use crate::{
     problem::{Code, INTERNAL, Problem},
     registry::LinkError,
+    table::TableError,
 };
 
 /// A restore does not stand against these problems.
@@ -43,9 +44,12 @@ pub enum RestoreError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A fence marker.
-    #[error("the fence marker could not be written: {0}")]
+    /// A fence marker, or what is appended to a table.
+    #[error("a transaction of our own could not be written: {0}")]
     Marker(#[from] MarkerError),
+    /// A table.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// A sidecar.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -92,6 +96,9 @@ pub enum RestoreError {
     /// A group of the restored services joined after the plan was made.
     #[error("the group {0} began while the restore was prepared; run the restore again")]
     GroupSince(GroupId),
+    /// A topic of the restored services became a table after the plan was made.
+    #[error("a topic was made compacted while the restore was prepared; run the restore again")]
+    TableSince,
     /// The user ended it.
     #[error("aborted on request")]
     Aborted,
@@ -115,9 +122,12 @@ impl RestoreError {
             Self::NotFeasible(_) => Problem::new(NOT_FEASIBLE, detail),
             Self::NotQuiet(_) => Problem::new(NOT_QUIET, detail),
             Self::Link(_) | Self::NotApplied { .. } => Problem::new(NOT_FOLLOWED, detail),
-            Self::NotEmpty { .. } | Self::OffsetsDiffer { .. } | Self::GroupSince(_) => {
+            Self::NotEmpty { .. } | Self::OffsetsDiffer { .. } | Self::GroupSince(_) | Self::TableSince => {
                 Problem::new(GROUP, detail)
             }
+            Self::Table(TableError::Kafka(error)) => error.into(),
+            Self::Table(TableError::Store(error)) => error.into(),
+            Self::Table(_) => Problem::new(INTERNAL, detail),
             Self::Marker(_) => Problem::new(crate::problem::KAFKA, detail),
             Self::Aborted | Self::NotLeading | Self::Journal(_) => Problem::new(INTERNAL, detail),
         }

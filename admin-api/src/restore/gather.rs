@@ -21,6 +21,7 @@ use super::{
     cut::{self, cut_of},
     groups, log,
     scan::{Producers, Scan},
+    tables,
 };
 use crate::app::App;
 
@@ -84,6 +85,9 @@ pub async fn gather(app: &App, wanted: &Wanted, scan: &mut Scan) -> Result<Facts
         sidecars: sidecars(app, &control),
         away: away(app, &control),
         writers: BTreeMap::new(),
+        tables: BTreeMap::new(),
+        cut_ms: 0,
+        now_ms: 0,
         outside_readers: BTreeMap::new(),
         allow_contaminated: wanted.allow_contaminated,
     };
@@ -95,6 +99,7 @@ pub async fn gather(app: &App, wanted: &Wanted, scan: &mut Scan) -> Result<Facts
     scan.extend(&app.kafka, &Producers::of(&control), &from, &ends)
         .await?;
     facts.writers = scan.writers().clone();
+    tables::look(app, manifest, &mut facts, &ends).await?;
     look_at_readers(app, &mut facts, &ends).await?;
     Ok(facts)
 }

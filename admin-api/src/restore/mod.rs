@@ -18,6 +18,7 @@ mod run;
 mod scan;
 mod stop;
 mod stored;
+mod tables;
 mod timeline;
 mod view;
 

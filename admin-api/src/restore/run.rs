@@ -20,7 +20,7 @@ use super::{
     scan::Scan,
     stop,
     stored::{self, Begun, Beside},
-    timeline, view,
+    tables, timeline, view,
 };
 use crate::{app::App, busy::BusyGuard};
 
@@ -28,7 +28,7 @@ use crate::{app::App, busy::BusyGuard};
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// What was found out for the plan; it lives until the masks are made.
+/// What was found out for the plan; it lives until state is touched.
 pub struct Survey {
     /// The facts.
     pub facts: Facts,
@@ -125,19 +125,25 @@ impl Run {
             Step::Empty => empty::empty(self).await?,
             Step::FixEnds => ends::fix_ends(self).await?,
             Step::MakeMasks => ends::make_masks(self).await?,
+            Step::ReadTables => tables::read(self).await?,
             Step::BeginState => Entry::StateBegun,
             Step::RestoreStates(left) => return put::restore_states(self, left).await,
             Step::CommitOffsets => put::commit_offsets(self).await?,
+            Step::AppendTables => tables::append(self).await?,
             Step::TakeTimeline => timeline::take(self).await?,
             Step::CommitTimeline => timeline::commit(self).await?,
             Step::Lift => {
                 lift::lift(self).await?;
                 Entry::Lifted
             }
-            Step::Finish => Entry::Completed,
+            Step::Finish => {
+                tables::forget(self).await;
+                Entry::Completed
+            }
             Step::GiveUp => {
                 lift::let_go(self);
                 lift::lift(self).await?;
+                tables::forget(self).await;
                 Entry::GivenUp
             }
             Step::Over => return Ok(Vec::new()),
@@ -168,6 +174,8 @@ impl Run {
         let name = entry.name();
         if let Entry::MasksMade { masks } = &entry {
             self.masks = super::cut::mask_records(masks, |topic| log::topic_id(&metadata, topic));
+        }
+        if entry == Entry::StateBegun {
             self.survey = None;
         }
         self.journal

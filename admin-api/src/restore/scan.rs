@@ -39,6 +39,14 @@ impl Producers {
     }
 }
 
+impl Producers {
+    /// Whose a producer id is.
+    #[must_use]
+    pub fn service(&self, producer_id: i64) -> Option<&ServiceName> {
+        self.0.get(&producer_id)
+    }
+}
+
 /// What was scanned so far.
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
@@ -148,6 +156,7 @@ impl Scan {
 
 fn note(writers: &mut Writers, producers: &Producers, batch: &Batch) {
     if batch.control.is_some() {
+        writers.control.insert(batch.offsets());
         return;
     }
     let set = match producers.0.get(&batch.producer_id) {

@@ -11,7 +11,7 @@ use cutline_model::{
 };
 use cutline_protocol::{
     mask::Masks,
-    restore::{Entry, Journal, Plan},
+    restore::{Entry, Journal, Plan, Repairs},
 };
 use cutline_store::{JournalRecord, MaskRecord};
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,9 @@ pub struct Begun {
     /// Members of the restored groups, who are expected back.
     #[serde(default)]
     pub members: Vec<Members>,
+    /// Whether compacted topics go back too.
+    #[serde(default)]
+    pub tables: bool,
 }
 
 /// How many members of a group are behind a sidecar.
@@ -108,6 +111,13 @@ enum Stored {
         process: ProcessId,
     },
     OffsetsCommitted,
+    TablesRead {
+        name: String,
+        pieces: u64,
+        records: u64,
+        hash: String,
+    },
+    TablesAppended,
     TimelineTaken {
         timeline: Timeline,
     },
@@ -152,6 +162,7 @@ impl Begun {
             contaminated: Vec::new(),
             warnings: Vec::new(),
             members: Vec::new(),
+            tables: !plan.tables.is_empty(),
         }
     }
 
@@ -163,6 +174,7 @@ impl Begun {
                 .iter()
                 .map(|state| state.process.clone())
                 .collect(),
+            self.tables,
         )
     }
 }
@@ -226,6 +238,13 @@ pub fn entry_record(
         Entry::StateBegun => Stored::StateBegun,
         Entry::StateRestored { process } => Stored::StateRestored { process },
         Entry::OffsetsCommitted => Stored::OffsetsCommitted,
+        Entry::TablesRead { repairs } => Stored::TablesRead {
+            name: repairs.name,
+            pieces: repairs.pieces,
+            records: repairs.records,
+            hash: repairs.hash,
+        },
+        Entry::TablesAppended => Stored::TablesAppended,
         Entry::TimelineTaken { timeline } => Stored::TimelineTaken { timeline },
         Entry::TimelineCommitted { offset } => Stored::TimelineCommitted { offset },
         Entry::Lifted => Stored::Lifted,
@@ -341,6 +360,20 @@ fn entry_of(stored: Stored) -> Entry {
         Stored::StateBegun => Entry::StateBegun,
         Stored::StateRestored { process } => Entry::StateRestored { process },
         Stored::OffsetsCommitted => Entry::OffsetsCommitted,
+        Stored::TablesRead {
+            name,
+            pieces,
+            records,
+            hash,
+        } => Entry::TablesRead {
+            repairs: Repairs {
+                name,
+                pieces,
+                records,
+                hash,
+            },
+        },
+        Stored::TablesAppended => Entry::TablesAppended,
         Stored::TimelineTaken { timeline } => Entry::TimelineTaken { timeline },
         Stored::TimelineCommitted { offset } => Entry::TimelineCommitted { offset },
         Stored::Lifted => Entry::Lifted,

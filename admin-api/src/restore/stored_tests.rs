@@ -19,6 +19,7 @@ fn begun() -> Begun {
             group: "g".into(),
             count: 1,
         }],
+        tables: true,
     }
 }
 
@@ -47,8 +48,17 @@ fn entries() -> Vec<Entry> {
             ends: [(partition, Offset(9))].into(),
         },
         Entry::MasksMade { masks },
+        Entry::TablesRead {
+            repairs: Repairs {
+                name: "x".to_owned(),
+                pieces: 2,
+                records: 3,
+                hash: "00".to_owned(),
+            },
+        },
         Entry::StateBegun,
         Entry::OffsetsCommitted,
+        Entry::TablesAppended,
         Entry::TimelineTaken {
             timeline: Timeline(1),
         },

@@ -91,6 +91,17 @@ pub(crate) fn journal(id: &str, seq: u64) -> Result<Key, StoreError> {
     Key::new(format!("{}{seq:020}.json", restore(id)?))
 }
 
+/// What a restore keeps beside its journal.
+pub(crate) fn pieces(id: &str) -> Result<String, StoreError> {
+    let journal = restore(id)?;
+    let own = journal.strip_suffix("journal/");
+    Ok(format!("{}tables/", own.unwrap_or(&journal)))
+}
+
+pub(crate) fn piece(id: &str, name: &str, at: u64) -> Result<Key, StoreError> {
+    Key::new(format!("{}{}-{at:020}", pieces(id)?, key::segment(name)))
+}
+
 pub(crate) fn timeline(timeline: Timeline) -> Key {
     Key::known(format!("{TIMELINES}{:020}.json", timeline.0))
 }

@@ -21,6 +21,7 @@ mod objects;
 mod pack;
 mod packer;
 mod part;
+mod piece;
 mod reader;
 mod repository;
 mod restore;
@@ -40,11 +41,12 @@ pub use gc::{GcOptions, GcReport};
 pub use key::Key;
 pub use manifest::{
     Barrier, End, Manifest, MaskRecord, Outcome, OutputRecord, PositionRecord, ProcessRecord,
-    RangeRecord, SidecarMarker, SidecarRecord, TopicRecord,
+    RangeRecord, SidecarMarker, SidecarRecord, TableRecord, TopicRecord,
 };
 pub use objects::{Created, ObjectMeta, Objects};
 pub use pack::PACK_BYTES_MAX;
 pub use part::{Entry, EntryKind, PART_CHUNKS_MAX, PART_ENTRIES_MAX};
+pub use piece::{PIECE_BYTES_MAX, PieceWriter};
 pub use reader::PartReader;
 pub use repository::{EpochOwner, Repository};
 pub use restore::{JournalRecord, RestoreSummary};

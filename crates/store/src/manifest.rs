@@ -82,6 +82,9 @@ pub struct Manifest {
     /// The masks in force when it was taken.
     #[serde(default)]
     pub masks: Vec<MaskRecord>,
+    /// Compacted partitions that were copied whole, as they were at the cut.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableRecord>,
 }
 
 impl Manifest {
@@ -110,6 +113,7 @@ impl Manifest {
             ranges: Vec::new(),
             outputs: Vec::new(),
             masks: Vec::new(),
+            tables: Vec::new(),
         }
     }
 
@@ -139,11 +143,20 @@ impl Manifest {
         self.parts().map(|(_, part)| part.uploaded_bytes).sum()
     }
 
-    /// Every process that has state, with its part.
+    /// Every process that has state, with its part, and every table under the name its part is kept by.
     pub fn parts(&self) -> impl Iterator<Item = (&ProcessId, &PartRef)> {
-        self.processes
-            .iter()
-            .filter_map(|record| record.part.as_ref().map(|part| (&record.process, part)))
+        let states = self.processes.iter();
+        let states =
+            states.filter_map(|record| record.part.as_ref().map(|part| (&record.process, part)));
+        let tables = self.tables.iter().map(|table| (&table.process, &table.part));
+        states.chain(tables)
+    }
+
+    /// The part of a process, or of a table under its name.
+    #[must_use]
+    pub fn part(&self, process: &ProcessId) -> Option<&PartRef> {
+        let mut all = self.parts();
+        all.find(|(of, _)| *of == process).map(|(_, part)| part)
     }
 
     /// The record of a process.
@@ -164,6 +177,28 @@ pub struct TopicRecord {
     pub id: String,
     /// How many partitions it had.
     pub partitions: i32,
+    /// `min.compaction.lag.ms` of a compacted topic, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_compaction_lag_ms: Option<i64>,
+}
+
+/// A compacted partition as it was at the cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRecord {
+    /// The name its part is kept by; no process has it.
+    pub process: ProcessId,
+    /// The topic.
+    pub topic: TopicName,
+    /// Kafka's id of the topic (a UUID).
+    pub topic_id: String,
+    /// The partition's index.
+    pub partition: i32,
+    /// Everything of the cut lies below.
+    pub bound: Offset,
+    /// How many keys it had.
+    pub records: u64,
+    /// Its rows.
+    pub part: PartRef,
 }
 
 /// A process and its part.

@@ -224,10 +224,7 @@ impl Repository {
         manifest: &Manifest,
         process: &ProcessId,
     ) -> Result<Option<PartReader>, StoreError> {
-        let Some(part) = manifest
-            .process(process)
-            .and_then(|record| record.part.as_ref())
-        else {
+        let Some(part) = manifest.part(process) else {
             return Ok(None);
         };
         let reader = self.part_reader(part).await?;
@@ -304,10 +301,7 @@ impl Repository {
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(_) => continue,
             };
-            if let Some(part) = manifest
-                .process(process)
-                .and_then(|record| record.part.clone())
-            {
+            if let Some(part) = manifest.part(process).cloned() {
                 return Ok(Some((old, part)));
             }
             completed += 1;

@@ -70,6 +70,18 @@ impl<V> Row<V> {
         self.visible.as_ref()
     }
 
+    /// Where the last masked record is.
+    #[must_use]
+    pub fn masked(&self) -> Option<Offset> {
+        self.masked
+    }
+
+    /// The last visible record.
+    #[must_use]
+    pub fn into_visible(self) -> Option<(Offset, Option<V>)> {
+        self.visible
+    }
+
     /// What the key needs when the log is relied on to have what was replaced. A key whose last record is visible needs
     /// nothing: the cleaner keeps it, and every reader sees it last.
     #[must_use]
@@ -220,7 +232,8 @@ impl Facts {
     }
 
     /// The restored services that ever produced to `topic`.
-    fn writers_of(&self, topic: &TopicName) -> BTreeSet<ServiceName> {
+    #[must_use]
+    pub fn writers_of(&self, topic: &TopicName) -> BTreeSet<ServiceName> {
         let outputs = self.restored_outputs().into_iter();
         let own = outputs.filter(|(_, topics)| topics.contains(topic));
         own.map(|(service, _)| service).collect()
