@@ -95,6 +95,30 @@ pub struct CheckpointConfig {
     pub retries: u32,
     /// See [`TOLERABLE_FAILURES`].
     pub tolerable_failures: u32,
+    /// Whether compacted topics are copied whole.
+    pub channels: Channels,
+}
+
+/// Whether what stands in Kafka is referred to or copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channels {
+    /// Ranges of the log are referred to.
+    #[default]
+    Reference,
+    /// Compacted topics are copied into the store as well, as they are at the cut.
+    Embed,
+}
+
+impl std::str::FromStr for Channels {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "reference" => Ok(Self::Reference),
+            "embed" => Ok(Self::Embed),
+            _ => Err("reference or embed is expected"),
+        }
+    }
 }
 
 impl Default for CheckpointConfig {
@@ -107,6 +131,7 @@ impl Default for CheckpointConfig {
             mode: Mode::Aligned,
             retries: CHECKPOINT_RETRIES,
             tolerable_failures: TOLERABLE_FAILURES,
+            channels: Channels::default(),
         }
     }
 }

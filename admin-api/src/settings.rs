@@ -103,7 +103,7 @@ pub const PROGRAM: Program = Program {
         key(
             "checkpoint.channels",
             "reference|embed",
-            "Whether in-flight records are copied too [default: reference]",
+            "Whether compacted topics are copied too [default: reference]",
         ),
         key(
             "retention.keep-last",
@@ -201,6 +201,7 @@ fn checkpoint(settings: &Settings) -> Result<CheckpointConfig, SettingsError> {
             "checkpoint.tolerable-failures",
             default.tolerable_failures,
         )?,
+        channels: parsed(settings, "checkpoint.channels", str::parse)?.unwrap_or_default(),
     })
 }
 
@@ -236,11 +237,6 @@ fn retention(settings: &Settings) -> Result<Retention, SettingsError> {
 
 /// What has a name and is not built yet is an error, not silence.
 fn refuse_what_is_not_there(settings: &Settings) -> Result<(), SettingsError> {
-    let channels = settings.get("checkpoint.channels");
-    if let Some(channels) = channels.filter(|channels| *channels != "reference") {
-        let reason = "reference is expected; embed is not supported yet";
-        return Err(wrong("checkpoint.channels", channels, reason));
-    }
     let protocol = settings.group("kafka").remove(SECURITY_PROTOCOL);
     match protocol {
         Some(protocol) if !protocol.eq_ignore_ascii_case("plaintext") => {
@@ -342,7 +338,7 @@ mod tests {
                 ["--checkpoint-mode", "fast"],
                 "aligned, unaligned or synchronous",
             ),
-            (["--checkpoint-channels", "embed"], "not supported yet"),
+            (["--checkpoint-channels", "copy"], "reference or embed"),
             (["--checkpoint-timeout", "10"], "duration with its unit"),
             (["--kafka", "nowhere"], "HOST:PORT"),
             (["--deployment", "a b"], "letters"),

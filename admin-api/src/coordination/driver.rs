@@ -14,6 +14,7 @@ use cutline_protocol::{
     ManifestAnswer, Moment, Registration, Rules, Topology, ViewSnapshot,
 };
 use cutline_store::{CheckpointStatus, Manifest, StoreError};
+use jiff::Timestamp;
 use serde_json::json;
 use tokio::{
     sync::{broadcast, watch},
@@ -24,9 +25,10 @@ use tokio::{
 use super::{
     EpochRequest, EpochResult, RunningEpoch, broker,
     manifest::{Surroundings, manifest_of},
-    tables, view,
+    tables::{self, Tables},
+    view,
 };
-use crate::{app::App, registry::LinkEvent};
+use crate::{app::App, config::Channels, registry::LinkEvent};
 
 /// A stale list of ends is asked for again no faster than this.
 const ENDS_AGAIN: Duration = Duration::from_millis(5);
@@ -44,6 +46,7 @@ enum Answer {
     Control(Result<Vec<Registration>, String>),
     Committed(ManifestAnswer, Box<Manifest>),
     FailureRecorded(ManifestAnswer),
+    NotEmbedded(String),
 }
 
 /// What the loop waits for.
@@ -65,13 +68,23 @@ struct Driver<'a> {
     tasks: JoinSet<Answer>,
     manifest: Option<Box<Manifest>>,
     ends_asked: bool,
+    /// What was read ahead of the tables to embed.
+    tables: Option<Tables>,
 }
 
 /// Takes `running`, which is claimed, to its end.
 pub async fn drive(app: &App, running: &RunningEpoch, request: &EpochRequest) -> EpochResult {
+    let mut aborts = running.aborted();
+    let tables = tokio::select! {
+        read = read_ahead(app, request) => read,
+        reason = aborted(&mut aborts) => return give_up(app, running, reason, true).await,
+    };
+    let tables = match tables {
+        Ok(tables) => tables,
+        Err(reason) => return give_up(app, running, reason, false).await,
+    };
     // Heard from before the view is taken: nobody of the view can be lost unheard.
     let mut links = app.registry.listen();
-    let mut aborts = running.aborted();
     let view = tokio::select! {
         view = view::snapshot(app, request.purpose) => view,
         reason = aborted(&mut aborts) => return give_up(app, running, reason, true).await,
@@ -100,8 +113,22 @@ pub async fn drive(app: &App, running: &RunningEpoch, request: &EpochRequest) ->
         tasks: JoinSet::new(),
         manifest: None,
         ends_asked: false,
+        tables,
     };
     driver.run(&mut links, &mut aborts).await
+}
+
+/// Reads the tables that this checkpoint is to embed.
+async fn read_ahead(app: &App, request: &EpochRequest) -> Result<Option<Tables>, String> {
+    if app.config.checkpoint.channels == Channels::Reference || request.purpose == Purpose::Stop {
+        return Ok(None);
+    }
+    let limit = app.config.checkpoint.timeout;
+    match tokio::time::timeout(limit, tables::read_ahead(app)).await {
+        Ok(Ok(tables)) => Ok(Some(tables)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("tables were not read within {limit:?}")),
+    }
 }
 
 impl Driver<'_> {
@@ -232,9 +259,27 @@ impl Driver<'_> {
             control: &control,
         };
         let mut manifest = Box::new(manifest_of(cut, around));
-        let app = self.app.clone();
+        let (app, cut) = (self.app.clone(), cut.clone());
+        let tables = self.tables.take();
+        let mut failed = failed(self.running, String::new());
         self.tasks.spawn(async move {
             tables::note_lags(&app, &mut manifest).await;
+            if let Some(tables) = tables {
+                let limit = app.config.checkpoint.timeout;
+                let embedding = tables::embed(&app, &cut, &mut manifest, tables);
+                let embedded = tokio::time::timeout(limit, embedding).await;
+                let reason = match embedded {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(_) => Some(format!("tables were not embedded within {limit:?}")),
+                };
+                if let Some(reason) = reason {
+                    failed.reason = Some(reason.clone());
+                    decide(&app, &failed).await;
+                    return Answer::NotEmbedded(reason);
+                }
+                manifest.completed_at = Timestamp::now();
+            }
             let answer = decide(&app, &manifest).await;
             Answer::Committed(answer, manifest)
         });
@@ -258,6 +303,7 @@ impl Driver<'_> {
             Answer::Ends(answer) => coordinator.handle_ends(now, answer),
             Answer::Control(answer) => coordinator.handle_control_read(now, answer),
             Answer::FailureRecorded(answer) => coordinator.handle_manifest(answer),
+            Answer::NotEmbedded(why) => coordinator.handle_manifest(ManifestAnswer::Refused(why)),
             Answer::Committed(answer, manifest) => {
                 self.manifest = Some(manifest);
                 coordinator.handle_manifest(answer);

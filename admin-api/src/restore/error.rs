@@ -122,9 +122,10 @@ impl RestoreError {
             Self::NotFeasible(_) => Problem::new(NOT_FEASIBLE, detail),
             Self::NotQuiet(_) => Problem::new(NOT_QUIET, detail),
             Self::Link(_) | Self::NotApplied { .. } => Problem::new(NOT_FOLLOWED, detail),
-            Self::NotEmpty { .. } | Self::OffsetsDiffer { .. } | Self::GroupSince(_) | Self::TableSince => {
-                Problem::new(GROUP, detail)
-            }
+            Self::NotEmpty { .. }
+            | Self::OffsetsDiffer { .. }
+            | Self::GroupSince(_)
+            | Self::TableSince => Problem::new(GROUP, detail),
             Self::Table(TableError::Kafka(error)) => error.into(),
             Self::Table(TableError::Store(error)) => error.into(),
             Self::Table(_) => Problem::new(INTERNAL, detail),

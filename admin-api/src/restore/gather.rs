@@ -188,7 +188,8 @@ pub async fn delivered(
         .collect())
 }
 
-fn masks_now(
+/// The masks in force, those of topics that were made again left out.
+pub fn masks_now(
     control: &ControlState,
     topic_now: impl Fn(&TopicName) -> Option<String>,
 ) -> cutline_protocol::mask::Masks {

@@ -23,8 +23,13 @@ mod timeline;
 mod view;
 
 use cutline_client::{RestorePlan, RestoreRequest, RestoreView};
-use cutline_protocol::restore::{self, Facts, Plan};
+use cutline_control::ControlState;
+use cutline_protocol::{
+    mask::Masks,
+    restore::{self, Facts, Plan},
+};
 use cutline_store::{JournalRecord, RestoreSummary};
+use cutline_wire::client::Metadata;
 use jiff::Timestamp;
 
 use crate::{
@@ -35,6 +40,7 @@ use crate::{
 
 pub use error::{GROUP, NO_RESTORE, NOT_FEASIBLE, NOT_FOLLOWED, NOT_QUIET, RestoreError, TOO_LATE};
 pub use live::Restores;
+pub use scan::Producers;
 
 use gather::{Wanted, gather};
 use run::{Run, Survey};
@@ -43,6 +49,12 @@ use stored::Begun;
 
 /// Characters of a restore's id: enough that no two are alike.
 const ID_CHARS: usize = 12;
+
+/// The masks in force, those of topics that were made again left out.
+#[must_use]
+pub fn masks_of(control: &ControlState, metadata: &Metadata) -> Masks {
+    gather::masks_now(control, |topic| log::topic_id(metadata, topic))
+}
 
 /// Judges a restore and holds nothing.
 ///

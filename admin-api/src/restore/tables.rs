@@ -14,12 +14,7 @@ use cutline_protocol::{
     restore::{Entry, Facts, Repair, Repairs, TableNow, masks_of, plan, touched_tables},
 };
 use cutline_store::{Manifest, PieceWriter, TableRecord};
-use cutline_wire::{
-    append::Appender,
-    batch::batches,
-    marker::MarkerError,
-    records::LogRecord,
-};
+use cutline_wire::{append::Appender, batch::batches, marker::MarkerError, records::LogRecord};
 use jiff::Timestamp;
 use kafka_protocol::ResponseError;
 use serde::{Deserialize, Serialize};
@@ -489,7 +484,10 @@ mod tests {
         let piece = piece.freeze();
         let (read, records) = read_piece(&piece).unwrap();
         assert_eq!(read, head);
-        let values: Vec<_> = records.iter().map(|r| (r.value.clone(), r.key.clone())).collect();
+        let values: Vec<_> = records
+            .iter()
+            .map(|r| (r.value.clone(), r.key.clone()))
+            .collect();
         assert_eq!(values[0], (Some("v\n".into()), Some("a".into())));
         assert_eq!(values[1], (None, Some("b\n".into())));
         assert_eq!(records[0].timestamp_ms, 5);

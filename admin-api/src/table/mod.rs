@@ -63,7 +63,9 @@ pub enum TableError {
         limit: u64,
     },
     /// Temporary files.
-    #[error("rows could not be kept in temporary files: {0}; see that there is room in the temporary directory")]
+    #[error(
+        "rows could not be kept in temporary files: {0}; see that there is room in the temporary directory"
+    )]
     Files(#[from] std::io::Error),
     /// What was kept is not rows.
     #[error("rows of a table cannot be read back: {0}")]

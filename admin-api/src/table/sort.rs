@@ -18,6 +18,8 @@ use super::{Line, LineReader, Payload, TableError};
 pub const MEMORY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Rows of one partition in temporary files, in bytes.
 pub const SPILL_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Rows that stay in memory while a table waits, in bytes.
+const RESTING_BYTES_MAX: usize = 64 * 1024;
 /// What a row takes in memory beside its bytes.
 const ROW_BYTES: usize = 200;
 /// Bytes read of a file at once.
@@ -75,6 +77,17 @@ impl Sorter {
             }
         }
         if self.bytes > self.memory_max {
+            self.spill()?;
+        }
+        Ok(())
+    }
+
+    /// Gives memory back for a while: what is more than little goes to a temporary file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn rest(&mut self) -> Result<(), TableError> {
+        if self.bytes > RESTING_BYTES_MAX {
             self.spill()?;
         }
         Ok(())
@@ -278,6 +291,9 @@ mod tests {
             sorter.note(&key, seen(at, false, Some("value")))
         });
         let error = noted.find_map(Result::err).unwrap().to_string();
-        assert!(error.contains("huge-3") && error.contains("1000"), "{error}");
+        assert!(
+            error.contains("huge-3") && error.contains("1000"),
+            "{error}"
+        );
     }
 }

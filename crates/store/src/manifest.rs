@@ -148,7 +148,10 @@ impl Manifest {
         let states = self.processes.iter();
         let states =
             states.filter_map(|record| record.part.as_ref().map(|part| (&record.process, part)));
-        let tables = self.tables.iter().map(|table| (&table.process, &table.part));
+        let tables = self
+            .tables
+            .iter()
+            .map(|table| (&table.process, &table.part));
         states.chain(tables)
     }
 

@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_secs(2);
 
 impl World {
     /// Records in the journal of a restore.
-    fn journal(&self, id: &str) -> usize {
+    pub fn journal(&self, id: &str) -> usize {
         let directory = self.admin.store().join("restores").join(id).join("journal");
         fs::read_dir(directory).map_or(0, Iterator::count)
     }

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are the test")]
 
 mod crash;
+mod keeper;
 mod ledger;
 mod refused;
 mod shared;
 mod subset;
+mod tables;
 mod transaction;
 mod whole;
 mod world;

@@ -98,6 +98,8 @@ pub enum ManifestAnswer {
     Taken,
     /// The store could not be asked; whether it stands is unknown until it is read.
     Unknown(String),
+    /// It was not written, for this reason; the failure is recorded instead.
+    Refused(String),
 }
 
 /// How an epoch ended.
@@ -311,6 +313,9 @@ impl Coordinator {
                 self.finish(EpochOutcome::Failed(format!(
                     "the store did not say whether the manifest stands: {why}"
                 )));
+            }
+            (Phase::Committing, ManifestAnswer::Refused(why)) => {
+                self.finish(EpochOutcome::Failed(why));
             }
             (Phase::Failing, _) => {
                 let reason = self.failure.clone().unwrap_or_default();

@@ -321,7 +321,11 @@ fn restored_writes(facts: &Facts) -> Vec<(ServiceName, TopicPartition)> {
     writes
 }
 
-pub(super) fn mask_start_of(cut: &Cut, partition: &TopicPartition, own: &BTreeSet<ServiceName>) -> Offset {
+pub(super) fn mask_start_of(
+    cut: &Cut,
+    partition: &TopicPartition,
+    own: &BTreeSet<ServiceName>,
+) -> Offset {
     // Each writer's own start: one that never marked begins at the listed end, however early another's marker is.
     let starts = own.iter().map(|service| {
         let only = BTreeSet::from([service.clone()]);

@@ -59,7 +59,11 @@ impl<V> Row<V> {
     pub fn note(&mut self, seen: Seen<V>) {
         if seen.masked {
             self.masked = self.masked.max(Some(seen.offset));
-        } else if self.visible.as_ref().is_none_or(|(at, _)| *at < seen.offset) {
+        } else if self
+            .visible
+            .as_ref()
+            .is_none_or(|(at, _)| *at < seen.offset)
+        {
             self.visible = Some((seen.offset, seen.value));
         }
     }
