@@ -11,7 +11,7 @@ use cutline_control::{ControlState, Record};
 use cutline_model::{Offset, RangeSet, ServiceName, TopicName, TopicPartition};
 use cutline_protocol::{
     Rules,
-    restore::{Entry, Facts, Repair, Repairs, TableNow, masks_of, plan, touched_tables},
+    restore::{Entry, Facts, Problem, Repair, Repairs, TableNow, masks_of, plan, touched_tables},
 };
 use cutline_store::{Manifest, PieceWriter, TableRecord};
 use cutline_wire::{append::Appender, batch::batches, marker::MarkerError, records::LogRecord};
@@ -120,6 +120,7 @@ pub async fn read(run: &mut Run) -> Result<Entry, RestoreError> {
         open: BTreeMap::new(),
         records: 0,
     };
+    let mut believed = Vec::new();
     for (partition, from) in touched_tables(facts, &masks) {
         let nothing = RangeSet::default();
         let sorter = sort(
@@ -142,13 +143,17 @@ pub async fn read(run: &mut Run) -> Result<Entry, RestoreError> {
         };
         match from_store {
             Some(table) => needs.from_store(&app, sorter, table).await?,
-            None => needs.from_log(sorter).await?,
+            None => {
+                needs.from_log(sorter).await?;
+                believed.push((partition.clone(), from));
+            }
         }
         kept.flush_all().await?;
     }
     // Reading took its time: judge once more whether the log could be believed meanwhile.
     look(&app, &manifest, facts, &log::ends(facts)).await?;
     plan(facts).map_err(RestoreError::NotFeasible)?;
+    check_believed(facts, &believed)?;
     let records = kept.records;
     let (pieces, hash) = kept.writer.finish();
     tracing::info!(restore, records, pieces, "tables read");
@@ -159,6 +164,22 @@ pub async fn read(run: &mut Run) -> Result<Entry, RestoreError> {
         hash,
     };
     Ok(Entry::TablesRead { repairs })
+}
+
+/// A log that was read could be believed until it was read.
+fn check_believed(facts: &Facts, read: &[(TopicPartition, Offset)]) -> Result<(), RestoreError> {
+    for (partition, from) in read {
+        let table = facts.tables.get(partition).cloned().unwrap_or_default();
+        if !table.is_guaranteed(*from, facts.now_ms, &Rules::default()) {
+            let problem = Problem::CleanerAhead {
+                partition: partition.clone(),
+                lag_ms: table.lag_ms,
+                age_ms: facts.now_ms.saturating_sub(facts.cut_ms),
+            };
+            return Err(RestoreError::NotFeasible(vec![problem]));
+        }
+    }
+    Ok(())
 }
 
 /// Everything a log has below the fence marker, by key.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::world::{bank, completed, failed, files, noise, world};
-use cutline_model::Epoch;
-use cutline_store::{CheckpointStatus, Entry, GcOptions, JournalRecord, Objects};
+use cutline_model::{Epoch, Offset, ProcessId};
+use cutline_store::{CheckpointStatus, Entry, GcOptions, JournalRecord, Objects, TableRecord};
 
 const NOW: GcOptions = GcOptions {
     dry_run: false,
@@ -190,4 +190,77 @@ async fn age(world: &crate::world::World, prefix: &str) {
         let file = std::fs::File::open(world.path(meta.key.as_str())).unwrap();
         file.set_modified(yesterday).unwrap();
     }
+}
+
+#[tokio::test]
+async fn tables_are_kept_verified_built_on_and_deleted_with_their_checkpoint() {
+    let world = world().await;
+    let process = ProcessId {
+        service: "table/t".into(),
+        instance: Some("0".into()),
+    };
+    let rows = noise(2 << 20, 5);
+    let mut uploaded = Vec::new();
+    for epoch in 1..=2_u64 {
+        let owner = world.repository.claim_epoch(Epoch(epoch), "test");
+        owner.await.unwrap();
+        let writer = world
+            .repository
+            .part_writer(Epoch(epoch), &process, "table");
+        let mut part = writer.await.unwrap();
+        part.begin(Entry::file("rows")).unwrap();
+        part.push(&rows).await.unwrap();
+        part.end_file().await.unwrap();
+        let part = part.finish().await.unwrap();
+        uploaded.push(part.uploaded_bytes);
+        let mut manifest = completed(epoch, None);
+        manifest.tables.push(TableRecord {
+            process: process.clone(),
+            topic: "t".into(),
+            topic_id: "id".to_owned(),
+            partition: 0,
+            bound: Offset(7),
+            records: 1,
+            part,
+        });
+        world.repository.decide(&manifest).await.unwrap();
+    }
+    assert!(uploaded[1] < uploaded[0] / 10, "{uploaded:?}");
+    world.repository.delete(Epoch(1)).await.unwrap();
+    world.repository.gc(NOW).await.unwrap();
+    let verified = world.repository.verify(Epoch(2)).await.unwrap();
+    assert!(verified.is_whole() && verified.parts == 1);
+    assert_eq!(verified.state_bytes, rows.len() as u64);
+    world.repository.delete(Epoch(2)).await.unwrap();
+    world.repository.gc(NOW).await.unwrap();
+    assert!(world.keys("packs/").await.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_restore_keeps_is_verified_and_no_checkpoint_of_it_is_touched() {
+    let world = world().await;
+    let mut writer = world.repository.piece_writer("r1", "tables");
+    for piece in [&b"one"[..], b"two"] {
+        writer.push(piece).await.unwrap();
+    }
+    let (count, hash) = writer.finish();
+    let store = &world.repository;
+    store.gc(NOW).await.unwrap();
+    let checked = store.check_pieces("r1", "tables", count, &hash).await;
+    checked.unwrap();
+    assert_eq!(
+        &store.read_piece("r1", "tables", 1).await.unwrap()[..],
+        b"two"
+    );
+    let short = store.check_pieces("r1", "tables", 1, &hash).await;
+    assert!(short.unwrap_err().is_damage());
+    let more = store.check_pieces("r1", "tables", 3, &hash).await;
+    assert!(more.unwrap_err().is_damage());
+    let keys = world.keys("restores/r1/tables/").await;
+    std::fs::write(world.path(&keys[0]), b"spoilt").unwrap();
+    let spoilt = store.check_pieces("r1", "tables", count, &hash).await;
+    assert!(spoilt.unwrap_err().is_damage());
+    store.delete_pieces("r1").await.unwrap();
+    assert!(world.keys("restores/").await.is_empty());
+    assert!(store.restores().await.unwrap().is_empty());
 }
