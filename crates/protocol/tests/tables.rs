@@ -180,7 +180,10 @@ impl World {
                 85..92 => self.checkpoint(),
                 _ => self.restore(),
             }
-            for (who, masks) in [("a reader", &self.masks), ("one that knows no masks", &none)] {
+            for (who, masks) in [
+                ("a reader", &self.masks),
+                ("one that knows no masks", &none),
+            ] {
                 let seen = self.fresh_reader(masks);
                 if seen != self.table {
                     let table = &self.table;
