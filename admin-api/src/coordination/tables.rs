@@ -269,7 +269,7 @@ async fn write(
     let mut rows = sorter.sorted()?;
     let mut bytes = BytesMut::new();
     let mut records = 0;
-    while let Some((key, row)) = rows.next()? {
+    while let Some((key, row)) = rows.next_row()? {
         let visible = row.into_visible();
         if visible.as_ref().is_some_and(|(_, value)| value.is_some()) {
             let masked = None;

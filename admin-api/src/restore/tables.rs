@@ -142,9 +142,9 @@ pub async fn read(run: &mut Run) -> Result<Entry, RestoreError> {
             own,
         };
         match from_store {
-            Some(table) => needs.from_store(&app, sorter, table).await?,
+            Some(table) => needs.by_store(&app, sorter, table).await?,
             None => {
-                needs.from_log(sorter).await?;
+                needs.by_log(sorter).await?;
                 believed.push((partition.clone(), from));
             }
         }
@@ -218,9 +218,9 @@ struct Needs<'a> {
 }
 
 impl Needs<'_> {
-    async fn from_log(&mut self, sorter: Sorter) -> Result<(), RestoreError> {
+    async fn by_log(&mut self, sorter: Sorter) -> Result<(), RestoreError> {
         let mut rows = sorter.sorted()?;
-        while let Some((key, row)) = rows.next()? {
+        while let Some((key, row)) = rows.next_row()? {
             if let Some(repair) = row.repair(&Rules::default()) {
                 self.keep(key, repair).await?;
             }
@@ -229,14 +229,14 @@ impl Needs<'_> {
     }
 
     /// Rows and the checkpoint's table are both in the order of keys.
-    async fn from_store(
+    async fn by_store(
         &mut self,
         app: &App,
         sorter: Sorter,
         table: &TableRecord,
     ) -> Result<(), RestoreError> {
         let mut rows = sorter.sorted()?;
-        let mut row = rows.next()?;
+        let mut row = rows.next_row()?;
         let mut stored = crate::table::StoredTable::open(app, table).await?;
         let mut line = stored.next().await?;
         let rules = Rules::default();
@@ -250,7 +250,7 @@ impl Needs<'_> {
             let from_log = if before.is_le() { row.take() } else { None };
             let from_store = if before.is_ge() { line.take() } else { None };
             if before.is_le() {
-                row = rows.next()?;
+                row = rows.next_row()?;
             }
             if before.is_ge() {
                 line = stored.next().await?;
@@ -448,7 +448,7 @@ fn read_piece(piece: &Bytes) -> Result<(Head, Vec<LogRecord>), RestoreError> {
     reader.push(&piece[end + 1..]);
     let now = Timestamp::now().as_millisecond();
     let mut records = Vec::new();
-    while let Some(line) = reader.next()? {
+    while let Some(line) = reader.next_line()? {
         let payload = line.visible.and_then(|(_, payload)| payload);
         let (value, timestamp_ms, headers) = match payload {
             Some(payload) => (Some(payload.value), payload.timestamp_ms, payload.headers),

@@ -120,7 +120,7 @@ impl LineReader {
     ///
     /// # Errors
     /// When the bytes are no lines.
-    pub fn next(&mut self) -> Result<Option<Line>, TableError> {
+    pub fn next_line(&mut self) -> Result<Option<Line>, TableError> {
         let Some(length) = self.rest.first_chunk::<4>() else {
             return Ok(None);
         };
@@ -221,7 +221,7 @@ mod tests {
             let mut found = Vec::new();
             for piece in bytes.chunks(size) {
                 reader.push(piece);
-                while let Some(line) = reader.next().unwrap() {
+                while let Some(line) = reader.next_line().unwrap() {
                     found.push(line);
                 }
             }
@@ -236,11 +236,11 @@ mod tests {
         lines()[2].write(&mut bytes);
         let mut cut = LineReader::default();
         cut.push(&bytes[..bytes.len() - 1]);
-        assert!(cut.next().unwrap().is_none() && cut.finish().is_err());
+        assert!(cut.next_line().unwrap().is_none() && cut.finish().is_err());
         let mut other = bytes.clone();
         other[4] = 9;
         let mut reader = LineReader::default();
         reader.push(&other);
-        assert!(reader.next().is_err());
+        assert!(reader.next_line().is_err());
     }
 }

@@ -165,7 +165,7 @@ impl Sorted {
     ///
     /// # Errors
     /// When temporary files cannot be read.
-    pub fn next(&mut self) -> Result<Option<(Bytes, Row<Payload>)>, TableError> {
+    pub fn next_row(&mut self) -> Result<Option<(Bytes, Row<Payload>)>, TableError> {
         let spilled = self.runs.iter().filter_map(|run| run.next.as_ref());
         let keys = spilled.map(|line| &line.key);
         let least = keys.chain(self.first.as_ref().map(|(key, _)| key)).min();
@@ -191,7 +191,7 @@ impl Sorted {
 impl Run {
     fn advance(&mut self) -> Result<(), TableError> {
         loop {
-            self.next = self.lines.next()?;
+            self.next = self.lines.next_line()?;
             if self.next.is_some() {
                 return Ok(());
             }
@@ -268,7 +268,7 @@ mod tests {
         }
         let mut sorted = sorter.sorted().unwrap();
         let mut rows = Vec::new();
-        while let Some(row) = sorted.next().unwrap() {
+        while let Some(row) = sorted.next_row().unwrap() {
             rows.push(row);
         }
         rows

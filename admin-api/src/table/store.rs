@@ -49,7 +49,7 @@ impl StoredTable {
     /// When the store does not answer, or what it has is not what was written.
     pub async fn next(&mut self) -> Result<Option<Line>, TableError> {
         loop {
-            if let Some(line) = self.lines.next()? {
+            if let Some(line) = self.lines.next_line()? {
                 return Ok(Some(line));
             }
             if self.over {
