@@ -81,10 +81,6 @@ pub async fn begin(
     guard.note_epoch(epoch);
     let running = app.running.begin(epoch, &wanted, Timestamp::now());
     tell_triggered(app, &running, None);
-    if let Some(key) = key {
-        app.shared.note(KIND, key, &request, epoch).await;
-        keys.note(key, request, epoch);
-    }
     let accepted = CheckpointAccepted {
         epoch,
         status: CheckpointStatus::Triggered,
@@ -92,6 +88,11 @@ pub async fn begin(
         savepoint: wanted.savepoint.clone(),
     };
     let series = tokio::spawn(series(app.clone(), guard, running, wanted));
+    // After the start: whatever Redis does, the checkpoint does not wait for it.
+    if let Some(key) = key {
+        keys.note(key, request.clone(), epoch);
+        app.shared.note(KIND, key, request, epoch).await;
+    }
     Ok(Begun {
         accepted,
         series: Some(series),

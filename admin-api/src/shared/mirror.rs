@@ -24,8 +24,15 @@ const TTL: Duration = Duration::from_secs(15);
 const BATCH_EVENTS: usize = 256;
 /// How long Redis holds a question for events that are not there yet: less than the time limit for an answer.
 const BLOCK: Duration = Duration::from_millis(250);
+/// Before every entry.
+const START: &str = "0-0";
+/// After so many questions without an answer it is looked whether the stream was begun anew.
+const LOOK_BACK: u32 = 20;
 /// The one field of an entry of the stream.
 const FIELD: &str = "event";
+
+/// Entries of a stream: their ids, and the names and values of their fields.
+type Entries = Vec<(String, Vec<(String, String)>)>;
 
 /// Writes and reads for as long as it is not dropped.
 pub(super) async fn run(inner: &Inner, app: &App) {
@@ -169,9 +176,15 @@ async fn write_events(inner: &Inner, app: &App) -> Result<(), Silent> {
 
 /// Takes in what others write.
 async fn follow(inner: &Inner, app: &App) {
-    let mut last = "0-0".to_owned();
+    let (mut last, mut empty) = (START.to_owned(), 0_u32);
     loop {
         match read_events(inner, &last, BLOCK).await {
+            Ok(entries) if entries.is_empty() => {
+                empty += 1;
+                if empty.is_multiple_of(LOOK_BACK) && is_behind(inner, &last).await {
+                    START.clone_into(&mut last);
+                }
+            }
             Ok(entries) => {
                 for (id, event) in entries {
                     if let Some(event) = event {
@@ -185,9 +198,28 @@ async fn follow(inner: &Inner, app: &App) {
     }
 }
 
+/// True when the stream ends before `last`: it was begun anew by a Redis whose clock is behind that of the one before.
+async fn is_behind(inner: &Inner, last: &str) -> bool {
+    let mut command = redis::cmd("XREVRANGE");
+    command
+        .arg(inner.redis.key("events"))
+        .arg("+")
+        .arg("-")
+        .arg("COUNT")
+        .arg(1);
+    let newest: Entries = inner.redis.ask(&command).await.unwrap_or_default();
+    let order = |id: &str| {
+        let (time, number) = id.split_once('-')?;
+        Some((time.parse::<u64>().ok()?, number.parse::<u64>().ok()?))
+    };
+    newest
+        .first()
+        .is_some_and(|(id, _)| order(id) < order(last))
+}
+
 /// What was written before, for an admin API that starts.
 pub(super) async fn load(inner: &Inner) -> Vec<Event> {
-    let (mut last, mut events) = ("0-0".to_owned(), Vec::new());
+    let (mut last, mut events) = (START.to_owned(), Vec::new());
     while let Ok(entries) = read_events(inner, &last, Duration::from_millis(1)).await {
         let Some((id, _)) = entries.last() else { break };
         last.clone_from(id);
@@ -215,7 +247,6 @@ async fn read_events(
         .arg("STREAMS")
         .arg(inner.redis.key("events"))
         .arg(last);
-    type Entries = Vec<(String, Vec<(String, String)>)>;
     let streams: Option<Vec<(String, Entries)>> = inner.redis.ask(&command).await?;
     let entries = streams
         .into_iter()

@@ -76,6 +76,33 @@ async fn a_writer_outside_the_pause_is_noticed_and_one_beside_the_prefix_is_not(
 }
 
 #[tokio::test]
+async fn a_list_that_is_only_turned_is_noticed_too() {
+    let world = world().await;
+    world.script("for i = 1, 50000 do redis.call('SET', 'bank:' .. i, i) end redis.call('RPUSH', 'bank:list', 'a', 'b', 'c', 'd', 'e') return 1").await;
+    let state = world.state("/0?prefix=bank:");
+    let turn = [
+        "-r",
+        "1000000",
+        "LMOVE",
+        "bank:list",
+        "bank:list",
+        "LEFT",
+        "RIGHT",
+    ];
+    let copied = tokio::select! {
+        _ = world.redis.try_command(&turn) => unreachable!("a million commands take longer"),
+        copied = async {
+            wait_until(Duration::from_secs(10), "the list to turn", || async {
+                world.ask("LINDEX bank:list 0").await != "a"
+            }).await;
+            state.fix().await
+        } => copied,
+    };
+    let error = copied.err().expect("a list has an order");
+    assert_eq!(error.code(), "CL0192", "{error}");
+}
+
+#[tokio::test]
 async fn keys_that_expire_while_they_are_copied_are_no_reason_to_fail() {
     let world = world().await;
     world.script("for i = 1, 50000 do redis.call('SET', 'bank:' .. i, i, 'PX', 100 + i % 400) end return 1").await;

@@ -2,8 +2,8 @@
 //!
 //! They are copied while the application is paused. Redis has no snapshot that a client could read later without
 //! administering the server, so the pause grows with the state. It is shown as the checkpoint's `sync_ms`, limited, and
-//! what does not fit is refused with the way out named. Writers
-//! outside the pause are noticed. Expiry continues from the cut: what a key had left then it has after a restore.
+//! what does not fit is refused with the way out named. Writers outside the pause are noticed. Expiry continues from the
+//! cut: what a key had left then it has after a restore.
 //!
 //! Not kept: how recently or often a key was used, functions, scripts and subscriptions.
 
@@ -15,6 +15,7 @@ mod put;
 mod record;
 mod spool;
 mod take;
+mod value;
 
 use async_trait::async_trait;
 use cutline_model::{Guarantee, Scope};

@@ -11,9 +11,10 @@ use super::{
     address::Address,
     keys::{Found, Look, Scan},
     link::Link,
-    record::{ABOUT, ABOUT_BYTES_MAX, About, FORMAT, KEYS, same_value},
+    record::{ABOUT, ABOUT_BYTES_MAX, About, FORMAT, KEYS},
     spool::{Spool, Spooled},
     take::batches,
+    value::same_value,
 };
 use crate::StateError;
 
