@@ -23,6 +23,7 @@ pub async fn place() -> Place {
     }
 }
 
+#[allow(dead_code, reason = "not every test binary has servers of its own")]
 pub fn place_in(server: &S3) -> Place {
     let prefix = format!("{}/deep", unique_name("store"));
     Place {
