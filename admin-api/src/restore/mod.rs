@@ -4,6 +4,7 @@
 //! store and sidecars. Every step is journaled in the store: whoever leads after a crash gives up what had touched
 //! nothing and goes on with what had. One restore runs at a time, and no checkpoint beside it but its own.
 
+mod append;
 mod cut;
 mod empty;
 mod ends;

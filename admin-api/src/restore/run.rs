@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    RestoreError, empty, ends,
+    RestoreError, append, empty, ends,
     gather::Wanted,
     lift,
     live::LiveGuard,
@@ -129,7 +129,7 @@ impl Run {
             Step::BeginState => Entry::StateBegun,
             Step::RestoreStates(left) => return put::restore_states(self, left).await,
             Step::CommitOffsets => put::commit_offsets(self).await?,
-            Step::AppendTables => tables::append(self).await?,
+            Step::AppendTables => append::append(self).await?,
             Step::TakeTimeline => timeline::take(self).await?,
             Step::CommitTimeline => timeline::commit(self).await?,
             Step::Lift => {
