@@ -154,3 +154,63 @@ fn decode_payload<R: Decodable + HeaderVersion>(
         .map_err(|error| ResponseError::Decode(error.to_string()))?;
     Ok((header.correlation_id, body))
 }
+
+#[cfg(test)]
+mod tests {
+    use cutline_wire::frame::FrameReader;
+    use kafka_protocol::messages::{fetch_response, produce_response};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const REAL_PORT: i32 = 9092;
+
+    async fn frame(bytes: Bytes) -> Frame {
+        let read = FrameReader::responses(&bytes[..]).next().await;
+        read.expect("a whole frame").expect("a frame")
+    }
+
+    // A client that follows such a hint would go past the sidecar.
+    #[tokio::test]
+    async fn hints_at_a_new_leader_point_to_the_sidecar() {
+        let (opened, _listeners) = mpsc::unbounded_channel();
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let (brokers, topics) = (Brokers::new(Vec::new(), listen, opened), Topics::default());
+        let rewriter = Rewriter {
+            brokers: &brokers,
+            host: "127.0.0.1",
+            topics: &topics,
+        };
+        let host = StrBytes::from_static_str("broker");
+        let node = produce_response::NodeEndpoint::default()
+            .with_node_id(3.into())
+            .with_host(host.clone())
+            .with_port(REAL_PORT);
+        let produced = ProduceResponse::default().with_node_endpoints(vec![node]);
+        let node = fetch_response::NodeEndpoint::default()
+            .with_node_id(3.into())
+            .with_host(host)
+            .with_port(REAL_PORT);
+        let fetched = FetchResponse::default().with_node_endpoints(vec![node]);
+
+        let (rewritten, _) = rewriter
+            .produce(&frame(encode(&produced, 12, 7)).await, 12)
+            .expect("it can be read");
+        let rewritten = frame(rewritten.expect("it names a broker")).await;
+        let (id, produced) = decode::<ProduceResponse>(&rewritten, 12).expect("it can be read");
+        let rewritten = rewriter
+            .fetch(encode(&fetched, 17, 8), 17)
+            .expect("it can be read");
+        let (_, fetched) =
+            decode::<FetchResponse>(&frame(rewritten).await, 17).expect("it can be read");
+
+        let local = i32::from(brokers.local(3, "broker", REAL_PORT).expect("it is known"));
+        assert_ne!(local, REAL_PORT);
+        let (produced, fetched) = (&produced.node_endpoints[0], &fetched.node_endpoints[0]);
+        assert_eq!(
+            (id, &*produced.host, produced.port),
+            (7, "127.0.0.1", local)
+        );
+        assert_eq!((&*fetched.host, fetched.port), ("127.0.0.1", local));
+    }
+}
