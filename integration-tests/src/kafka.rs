@@ -188,8 +188,12 @@ fn brokers_alive(bootstrap: &str) -> usize {
         .map_or(0, |metadata| metadata.brokers().len())
 }
 
-/// The directory of the jars, fetched when they are not there.
-fn jars(version: &str) -> PathBuf {
+/// The directory of the jars of a version, fetched when they are not there.
+///
+/// # Panics
+/// When they cannot be fetched.
+#[must_use]
+pub fn jars(version: &str) -> PathBuf {
     let directory = project_root().join(format!(".cache/kafka-{version}"));
     if !directory.is_dir() {
         let fetched = Command::new(project_root().join("scripts/fetch-kafka"))
