@@ -33,13 +33,19 @@ type GroupOffsets = (String, Vec<Committed>);
 /// A topic and the records of each partition.
 type TopicRecords = (String, Vec<Records>);
 
-/// What was copied.
+/// What was copied of a bank.
 #[derive(Debug)]
 pub struct NaiveCopy {
+    kafka: KafkaCopy,
+    state: HomeCopy,
+}
+
+/// What was copied of Kafka: the offsets of groups, and then topics.
+#[derive(Debug)]
+pub struct KafkaCopy {
     kafka: String,
     offsets: Vec<GroupOffsets>,
     topics: Vec<TopicRecords>,
-    state: HomeCopy,
 }
 
 impl NaiveCopy {
@@ -48,12 +54,42 @@ impl NaiveCopy {
     /// # Panics
     /// When something cannot be read.
     pub async fn take(kafka: &str, bank: &Bank) -> Self {
-        let (offsets, topics) = tokio::task::block_in_place(|| offsets_and_topics(kafka, bank));
+        let groups = BANKS.map(|name| bank.group(name));
+        Self {
+            kafka: tokio::task::block_in_place(|| KafkaCopy::take(kafka, &groups, &bank.topics())),
+            state: bank.home().copy().await,
+        }
+    }
+
+    /// Puts everything back as it was copied, while the services are stopped.
+    ///
+    /// # Panics
+    /// When something cannot be written.
+    pub async fn put_back(&self) {
+        self.kafka.put_back().await;
+        self.state.put_back().await;
+    }
+}
+
+impl KafkaCopy {
+    /// Copies the offsets of one group after another, then one topic after another; it blocks.
+    ///
+    /// # Panics
+    /// When something cannot be read.
+    #[must_use]
+    pub fn take(kafka: &str, groups: &[String], topics: &[String]) -> Self {
+        let offsets = groups
+            .iter()
+            .map(|group| (group.clone(), committed(kafka, group, topics)));
+        let offsets = offsets.collect();
+        let records = topics.iter().map(|topic| {
+            let records = read_topic(kafka, topic);
+            (topic.clone(), records)
+        });
         Self {
             kafka: kafka.into(),
             offsets,
-            topics,
-            state: bank.home().copy().await,
+            topics: records.collect(),
         }
     }
 
@@ -76,23 +112,7 @@ impl NaiveCopy {
         for (group, offsets) in &self.offsets {
             commit(&self.kafka, group, offsets);
         }
-        self.state.put_back().await;
     }
-}
-
-fn offsets_and_topics(kafka: &str, bank: &Bank) -> (Vec<GroupOffsets>, Vec<TopicRecords>) {
-    let topics = bank.topics();
-    let groups = BANKS.map(|name| bank.group(name));
-    let offsets = groups.into_iter().map(|group| {
-        let committed = committed(kafka, &group, &topics);
-        (group, committed)
-    });
-    let offsets = offsets.collect();
-    let records = topics.iter().map(|topic| {
-        let records = read_topic(kafka, topic);
-        (topic.clone(), records)
-    });
-    (offsets, records.collect())
 }
 
 fn consumer(kafka: &str, group: &str) -> BaseConsumer {

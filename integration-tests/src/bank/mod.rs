@@ -10,27 +10,23 @@ mod spoil;
 use std::{path::PathBuf, time::Duration};
 
 pub use count::{Count, count};
-use cutline_model::GroupId;
-use cutline_wire::client::{Client, ClientOptions};
 pub use databases::Databases;
 pub use home::{Home, HomeCopy};
 
 use crate::{
     binaries::{binary, project_root, python},
+    groups::wait_assigned,
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
     sidecar::{Sidecar, SidecarOptions},
     topics::Topics,
-    wait_until,
 };
 
 /// The two banks.
 pub const BANKS: [&str; 2] = ["a", "b"];
 /// Each bank reads its orders and its transfers.
 const INPUT_TOPICS: usize = 2;
-/// How long instances may take to join their groups.
-const ASSIGNED_LIMIT: Duration = Duration::from_secs(60);
 
 /// How the banks stand before Kafka.
 #[derive(Clone, Debug)]
@@ -150,27 +146,17 @@ impl Bank {
         self.wait_assigned().await;
     }
 
-    /// Waits until every instance has its partitions: a rebalance under load may make a plain at-least-once application
-    /// do a batch twice, with Cutline and without.
+    /// Waits until every instance has its partitions.
     async fn wait_assigned(&self) {
-        let bootstrap: Vec<String> = self.kafka.split(',').map(str::to_owned).collect();
-        let client = Client::connect(&bootstrap, ClientOptions::default())
-            .await
-            .expect("the Kafka of this run answers");
+        let each = usize::try_from(self.options.partitions).unwrap_or(0);
         for bank in BANKS {
-            let group = GroupId::from(self.group(bank));
-            let (client, instances) = (&client, self.options.instances);
-            let partitions = INPUT_TOPICS * usize::try_from(self.options.partitions).unwrap_or(0);
-            wait_until(ASSIGNED_LIMIT, "the partitions to be assigned", || {
-                let group = group.clone();
-                async move {
-                    let Ok(state) = client.describe_group(&group).await else {
-                        return false;
-                    };
-                    let assigned: usize = state.members.iter().map(|m| m.assignment.len()).sum();
-                    state.is_settled() && state.members.len() == instances && assigned == partitions
-                }
-            })
+            let group = self.group(bank);
+            wait_assigned(
+                &self.kafka,
+                &group,
+                self.options.instances,
+                INPUT_TOPICS * each,
+            )
             .await;
         }
     }

@@ -2,6 +2,9 @@
 //!
 //! `./demo` prepares what this needs and runs it. Its last line on stdout is one line of JSON; it ends with success only when all is right.
 
+mod mirror;
+mod pipeline;
+mod rounds;
 mod stage;
 mod story;
 mod teller;
@@ -9,11 +12,15 @@ mod verdict;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use integration_tests::Run;
 use serde_json::json;
 
-use crate::{story::Story, teller::Teller, verdict::Verdict};
+use crate::{
+    rounds::{Ended, Rounding},
+    story::Story,
+    teller::Teller,
+};
 
 /// What three records of load are: an order, and about two transfers that follow from it.
 const RECORDS_PER_ORDER: u64 = 3;
@@ -21,9 +28,13 @@ const RECORDS_PER_ORDER: u64 = 3;
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "demo",
-    about = "Takes a checkpoint of two banks under load, spoils their state, rolls back, and counts the money"
+    about = "Takes a checkpoint of two banks under load, spoils their state, rolls back, and counts the money",
+    args_conflicts_with_subcommands = true
 )]
 struct Options {
+    /// Another example in place of the two banks
+    #[command(subcommand)]
+    example: Option<Example>,
     /// With PostgreSQL, Redis and S3 in place of files
     #[arg(long)]
     full: bool,
@@ -45,6 +56,14 @@ struct Options {
     /// How bank B is captured: by its commits, or by the hook it offers
     #[arg(long, value_enum, default_value_t = Capture::Commit)]
     capture: Capture,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Example {
+    /// One stream in two databases: at a checkpoint and after a rollback both hold the same prefix
+    Mirror(Rounding),
+    /// Three services with a join: what the usual hot backup does to them, and what Cutline does
+    Pipeline(Rounding),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,15 +96,10 @@ async fn main() -> ExitCode {
     // The harness panics when a part does not come up; a task of its own turns that into an end like any other.
     let told = tokio::spawn(tell(options, teller)).await;
     let told_to_the_end = told.is_ok();
-    let (line, right) = told.map_or_else(
-        |_| {
-            (
-                json!({"checkpoint": "UNKNOWN", "restore": "UNKNOWN"}).to_string(),
-                false,
-            )
-        },
-        |verdict| (verdict.to_string(), verdict.is_right()),
-    );
+    let Ended { line, right } = told.unwrap_or_else(|_| Ended {
+        line: json!({"checkpoint": "UNKNOWN", "restore": "UNKNOWN"}),
+        right: false,
+    });
     // After a panic the harness has said so already.
     if !right && told_to_the_end {
         Run::this().keep_logs();
@@ -94,7 +108,7 @@ async fn main() -> ExitCode {
             Run::this().directory().display()
         ));
     }
-    teller.last_line(&line);
+    teller.last_line(&line.to_string());
     if right {
         ExitCode::SUCCESS
     } else {
@@ -102,7 +116,15 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn tell(options: Options, teller: Teller) -> Verdict {
+async fn tell(options: Options, teller: Teller) -> Ended {
+    match options.example {
+        Some(Example::Mirror(rounding)) => mirror::tell(rounding, teller).await,
+        Some(Example::Pipeline(rounding)) => pipeline::tell(rounding, teller).await,
+        None => tell_of_banks(options, teller).await,
+    }
+}
+
+async fn tell_of_banks(options: Options, teller: Teller) -> Ended {
     let keep = options.keep;
     let mut story = Story::begin(options, teller).await;
     let verdict = story.tell().await;
@@ -110,7 +132,10 @@ async fn tell(options: Options, teller: Teller) -> Verdict {
     if keep {
         story.leave_running();
     }
-    verdict
+    Ended {
+        line: verdict.line(),
+        right: verdict.is_right(),
+    }
 }
 
 fn speak_plainly_of_panics(teller: Teller) {

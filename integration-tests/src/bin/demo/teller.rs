@@ -49,6 +49,15 @@ impl Teller {
         self.line(&format!("  {}{}", self.label(label), self.paint(RED, text)));
     }
 
+    /// Says one thing as it deserves.
+    pub fn judge(self, right: bool, label: &str, text: &str) {
+        if right {
+            self.good(label, text);
+        } else {
+            self.bad(label, text);
+        }
+    }
+
     /// Says something beside the point.
     pub fn note(self, text: &str) {
         self.line(&format!("  {}", self.paint(DIM, text)));

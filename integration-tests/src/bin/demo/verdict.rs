@@ -1,9 +1,7 @@
 //! What the demo found, and its last line.
 
-use std::fmt;
-
 use integration_tests::bank::Count;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The outcome of the whole.
 #[derive(Clone, Debug)]
@@ -32,10 +30,10 @@ impl Verdict {
             && self.restore == "COMPLETED"
             && self.count.as_ref().is_some_and(Count::is_right)
     }
-}
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The last line.
+    #[must_use]
+    pub fn line(&self) -> Value {
         let count = self.count.as_ref();
         let mut line = json!({
             "checkpoint": self.checkpoint,
@@ -58,6 +56,6 @@ impl fmt::Display for Verdict {
                 "duplicates": naive.duplicates,
             });
         }
-        write!(f, "{line}")
+        line
     }
 }
