@@ -65,7 +65,7 @@ async fn checkpoint(world: &World, epoch: u64, mib: usize) -> PartRef {
         let dice = noise((1 << 20) / PAGE_BYTES * 8, n ^ 0x5eed);
         for (page, dice) in bytes.chunks_mut(PAGE_BYTES).zip(dice.chunks(8)) {
             let dice = u64::from_le_bytes(dice.try_into().unwrap());
-            if epoch > 1 && dice % PAGES_PER_CHANGE as u64 == 0 {
+            if epoch > 1 && dice.is_multiple_of(PAGES_PER_CHANGE as u64) {
                 page.copy_from_slice(&noise(PAGE_BYTES, dice ^ epoch));
             }
         }
