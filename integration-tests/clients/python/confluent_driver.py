@@ -36,7 +36,7 @@ class Driver:
     def about(self):
         return {
             "client": "confluent-kafka",
-            "version": f"{confluent_kafka.version()[0]} (librdkafka {confluent_kafka.libversion()[0]})".replace("v", ""),
+            "version": f"{confluent_kafka.__version__} (librdkafka {confluent_kafka.libversion()[0]})",
             "codecs": ["none", "gzip", "snappy", "lz4", "zstd"],
             "groups": list(GROUPS),
             "transactions": True,
