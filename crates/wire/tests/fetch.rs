@@ -1,5 +1,7 @@
 //! Requests and responses read in place, against the schema crate's encoder in every version, and against noise.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test are the test")]
+
 use bytes::{Bytes, BytesMut};
 use cutline_wire::{
     api,
