@@ -6,6 +6,7 @@
 
 mod directory;
 mod error;
+mod glob;
 mod hook;
 mod hook_state;
 mod nothing;

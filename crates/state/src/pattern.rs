@@ -1,8 +1,10 @@
 //! A pattern for file names: `*` stands for any characters, everything else for itself.
 
+use crate::glob::Glob;
+
 /// Which files an engine never changes once they are written, such as `*.sst`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(Vec<String>);
+pub struct Pattern(Glob);
 
 impl Pattern {
     /// Reads a pattern.
@@ -16,27 +18,14 @@ impl Pattern {
             _ if text.contains('/') => Err(format!(
                 "pattern {text:?} holds a /; patterns are about file names"
             )),
-            _ => Ok(Self(text.split('*').map(str::to_owned).collect())),
+            _ => Ok(Self(Glob::new(text))),
         }
     }
 
     /// True when `name` fits.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        let [first, middle @ .., last] = &self.0[..] else {
-            return self.0[0] == name;
-        };
-        let Some(mut rest) = name.strip_prefix(first.as_str()) else {
-            return false;
-        };
-        for piece in middle {
-            // The earliest place leaves the most for the pieces that follow.
-            let Some(at) = rest.find(piece.as_str()) else {
-                return false;
-            };
-            rest = &rest[at + piece.len()..];
-        }
-        rest.ends_with(last.as_str())
+        self.0.matches(name)
     }
 }
 

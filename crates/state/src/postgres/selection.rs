@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::name::RelationName;
+use crate::glob::Glob;
 
 /// The tables that are the state.
 #[derive(Clone, Debug, Default)]
@@ -21,36 +22,6 @@ pub(super) struct Selection {
 pub(super) struct TablePattern {
     schema: Option<Glob>,
     name: Glob,
-}
-
-/// A name in which every `*` stands for any characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Glob(Vec<String>);
-
-impl Glob {
-    fn new(text: &str) -> Self {
-        Self(text.split('*').map(str::to_owned).collect())
-    }
-
-    fn is_exact(&self) -> bool {
-        self.0.len() == 1
-    }
-
-    fn matches(&self, name: &str) -> bool {
-        let [first, middle @ .., last] = &self.0[..] else {
-            return self.0[0] == name;
-        };
-        let Some(mut rest) = name.strip_prefix(first.as_str()) else {
-            return false;
-        };
-        for piece in middle {
-            let Some(at) = rest.find(piece.as_str()) else {
-                return false;
-            };
-            rest = &rest[at + piece.len()..];
-        }
-        rest.ends_with(last.as_str())
-    }
 }
 
 impl TablePattern {
@@ -80,8 +51,8 @@ impl TablePattern {
     }
 
     fn shown(&self) -> String {
-        let schema = self.schema.as_ref().map(|schema| schema.0.join("*") + ".");
-        schema.unwrap_or_default() + &self.name.0.join("*")
+        let schema = self.schema.as_ref().map(|schema| format!("{schema}."));
+        format!("{}{}", schema.unwrap_or_default(), self.name)
     }
 }
 
