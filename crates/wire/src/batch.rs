@@ -11,14 +11,14 @@ use crate::reader::{Malformed, Reader};
 /// Bytes of a version 2 batch header.
 pub const HEADER_BYTES: usize = 61;
 // Offset and length, which the length field does not count.
-const OVERHEAD_BYTES: usize = 12;
+pub(crate) const OVERHEAD_BYTES: usize = 12;
 const MAGIC_AT: usize = 16;
-const CRC_AT: usize = 17;
-const CRC_COVERS_FROM: usize = 21;
+pub(crate) const CRC_AT: usize = 17;
+pub(crate) const CRC_COVERS_FROM: usize = 21;
 
-const TRANSACTIONAL: i16 = 0x10;
+pub(crate) const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
-const COMPRESSION: i16 = 0x07;
+pub(crate) const COMPRESSION: i16 = 0x07;
 // Offset, size, CRC, magic and attributes of a message of the old formats.
 const OLD_HEADER_BYTES: usize = 18;
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, CRC_AT, CRC_COVERS_FROM};
 
 /// Bytes of a mask, whatever it covers.
 pub const MASK_BYTES: usize = 78;
@@ -17,8 +17,6 @@ const NO_PRODUCER_EPOCH: i16 = -1;
 const NO_SEQUENCE: i32 = -1;
 const MAGIC: u8 = 2;
 const LENGTH_COVERS_FROM: usize = 12;
-const CRC_AT: usize = 17;
-const CRC_COVERS_FROM: usize = 21;
 // Length 16; no attributes; no deltas; key of 4: version 0, type COMMIT; value of 6: version 0, coordinator epoch 0;
 // no headers. Lengths are zigzag varints.
 const RECORD: [u8; 17] = [0x20, 0, 0, 0, 8, 0, 0, 0, 1, 12, 0, 0, 0, 0, 0, 0, 0];

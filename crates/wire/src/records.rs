@@ -9,18 +9,13 @@ use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
 use thiserror::Error;
 
 use crate::{
-    batch::{Batch, HEADER_BYTES},
+    batch::{Batch, COMPRESSION, CRC_AT, HEADER_BYTES, OVERHEAD_BYTES, TRANSACTIONAL},
     reader::Malformed,
 };
 
 const ATTRIBUTES_AT: usize = 21;
 const BASE_TIMESTAMP_AT: usize = 27;
-const COMPRESSION: i16 = 0x07;
 const LOG_APPEND_TIME: i16 = 0x08;
-const TRANSACTIONAL: i16 = 0x10;
-// What the length field of a batch does not count: offset and length.
-const OVERHEAD_BYTES: usize = 12;
-const CRC_AT: usize = 17;
 /// The most bytes the records of one batch may have when decompressed. Brokers take batches of 1 MiB by default.
 pub const BATCH_RECORDS_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
