@@ -13,15 +13,6 @@ const DEPLOYMENT_DEFAULT: &str = "default";
 /// Security settings that the raw client cannot follow yet.
 const SECURITY_PROTOCOL: &str = "security.protocol";
 
-const fn key(name: &'static str, value: &'static str, help: &'static str) -> Key {
-    Key {
-        name,
-        value,
-        help,
-        many: false,
-    }
-}
-
 /// `cutline-admin`.
 pub const PROGRAM: Program = Program {
     name: "cutline-admin",
@@ -29,108 +20,108 @@ pub const PROGRAM: Program = Program {
     about: "Coordinates consistent checkpoints and restores of services that talk through Kafka",
     open_groups: &["kafka"],
     keys: &[
-        key(
+        Key::one(
             "listen",
             "HOST:PORT",
             "Where the REST interface is, and where sidecars connect",
         ),
-        key("kafka", "HOST:PORT,…", "Some brokers of the cluster"),
-        key(
+        Key::one("kafka", "HOST:PORT,…", "Some brokers of the cluster"),
+        Key::one(
             "store",
             "ADDRESS",
             "Where checkpoints are kept: file:PATH or s3://BUCKET/PREFIX",
         ),
-        key(
+        Key::one(
             "deployment",
             "NAME",
             "The installation that all this belongs to [default: default]",
         ),
-        key(
+        Key::one(
             "redis",
             "URL",
             "Where what may be lost is shared: registry, progress, events, idempotency keys [default: in memory]",
         ),
-        key(
+        Key::one(
             "checkpoint.interval",
             "DURATION",
             "From one checkpoint to the next [default: only on request]",
         ),
-        key(
+        Key::one(
             "checkpoint.min-pause",
             "DURATION",
             "The least time from the end of one to the next trigger [default: 0s]",
         ),
-        key(
+        Key::one(
             "checkpoint.timeout",
             "DURATION",
             "How long one may take [default: 10m]",
         ),
-        key(
+        Key::one(
             "checkpoint.prepare-timeout",
             "DURATION",
             "How long sidecars may take to get ready [default: 10s]",
         ),
-        key(
+        Key::one(
             "checkpoint.mode",
             "MODE",
             "aligned, unaligned or synchronous [default: aligned]",
         ),
-        key(
+        Key::one(
             "checkpoint.alignment-timeout",
             "DURATION",
             "When an aligned process goes on as in unaligned [default: 2s]",
         ),
-        key(
+        Key::one(
             "checkpoint.record-timeout",
             "DURATION",
             "How long fixing the state may take [default: 2s]",
         ),
-        key(
+        Key::one(
             "checkpoint.mark-timeout",
             "DURATION",
             "How long writing markers may take [default: 1500ms]",
         ),
-        key(
+        Key::one(
             "checkpoint.retries",
             "N",
             "Attempts after the first [default: 3]",
         ),
-        key(
+        Key::one(
             "checkpoint.tolerable-failures",
             "N",
             "Scheduled ones that may fail in a row before it is an alarm [default: 3]",
         ),
-        key(
+        Key::one(
             "checkpoint.channels",
             "reference|embed",
             "Whether compacted topics are copied too [default: reference]",
         ),
-        key(
+        Key::one(
             "retention.keep-last",
             "N",
             "Checkpoints kept besides savepoints [default: 100]",
         ),
-        key(
+        Key::one(
             "retention.max-age",
             "DURATION",
             "How old they may grow [default: any age]",
         ),
-        key(
+        Key::one(
             "max-pause",
             "DURATION",
             "When everything opens by itself, whatever happens [default: 10s]",
         ),
-        key(
+        Key::one(
             "drain-timeout",
             "DURATION",
             "How long an application may take to finish what it was given [default: 4s]",
         ),
-        key(
+        Key::one(
             "sidecar-lost-timeout",
             "DURATION",
             "When a sidecar out of reach is evicted [default: 10s]",
         ),
-        key(
+        Key::one(
             "control-stale-timeout",
             "DURATION",
             "How long sidecars forward without the control topic [default: 30s]",

@@ -18,22 +18,6 @@ pub const SERVICE_OF_A_PLAIN_PROXY: &str = "application";
 /// for a restore.
 pub const CONTROL_STALE_DEFAULT: Duration = Duration::from_secs(30);
 
-const fn key(name: &'static str, value: &'static str, help: &'static str) -> Key {
-    Key {
-        name,
-        value,
-        help,
-        many: false,
-    }
-}
-
-const fn keys(name: &'static str, value: &'static str, help: &'static str) -> Key {
-    Key {
-        many: true,
-        ..key(name, value, help)
-    }
-}
-
 /// `cutline-sidecar`.
 pub const PROGRAM: Program = Program {
     name: "cutline-sidecar",
@@ -41,58 +25,58 @@ pub const PROGRAM: Program = Program {
     about: "Stands between an application and Kafka: transparent, until a checkpoint or a restore is on",
     open_groups: &[],
     keys: &[
-        key(
+        Key::one(
             "service",
             "NAME",
             "The service that the application is; needed with --admin",
         ),
-        key(
+        Key::one(
             "instance",
             "ID",
             "The application's name within its service [default: 0]",
         ),
-        key(
+        Key::one(
             "deployment",
             "NAME",
             "The installation that all this belongs to [default: default]",
         ),
-        key("kafka", "HOST:PORT,…", "Some brokers of the cluster"),
-        key(
+        Key::one("kafka", "HOST:PORT,…", "Some brokers of the cluster"),
+        Key::one(
             "listen",
             "HOST:PORT",
             "Where the application finds Kafka; brokers follow on the ports after it",
         ),
-        key(
+        Key::one(
             "admin",
             "URL",
             "The admin API, http://HOST:PORT; without it the sidecar is a plain proxy",
         ),
-        key(
+        Key::one(
             "capture",
             "commit|hook=URL",
             "How finished work is recognised [default: commit]",
         ),
-        keys(
+        Key::many(
             "state",
             "SPEC",
             "The application's state, may be repeated; ?scope=service when instances share it [default: none]",
         ),
-        key(
+        Key::one(
             "store",
             "ADDRESS",
             "Where state goes, when not where the admin API says",
         ),
-        keys(
+        Key::many(
             "rebuildable",
             "TOPIC",
             "A topic whose readers without a group can read it again from the start, may be repeated",
         ),
-        key(
+        Key::one(
             "metrics",
             "HOST:PORT",
             "Where /metrics, /healthz and /readyz are [default: nowhere]",
         ),
-        key(
+        Key::one(
             "control-stale-timeout",
             "DURATION",
             "How long fetches go on without the control topic [default: 30s]",

@@ -35,6 +35,28 @@ pub struct Key {
     pub many: bool,
 }
 
+impl Key {
+    /// One that has one value.
+    #[must_use]
+    pub const fn one(name: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self {
+            name,
+            value,
+            help,
+            many: false,
+        }
+    }
+
+    /// One that may be given more than once.
+    #[must_use]
+    pub const fn many(name: &'static str, value: &'static str, help: &'static str) -> Self {
+        Self {
+            many: true,
+            ..Self::one(name, value, help)
+        }
+    }
+}
+
 /// A program and its settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
@@ -324,30 +346,10 @@ mod tests {
         version: "1",
         about: "x",
         keys: &[
-            Key {
-                name: "listen",
-                value: "HOST:PORT",
-                help: "where",
-                many: false,
-            },
-            Key {
-                name: "checkpoint.min-pause",
-                value: "DURATION",
-                help: "how long",
-                many: false,
-            },
-            Key {
-                name: "kafka",
-                value: "HOST:PORT",
-                help: "which",
-                many: false,
-            },
-            Key {
-                name: "state",
-                value: "SPEC",
-                help: "what",
-                many: true,
-            },
+            Key::one("listen", "HOST:PORT", "where"),
+            Key::one("checkpoint.min-pause", "DURATION", "how long"),
+            Key::one("kafka", "HOST:PORT", "which"),
+            Key::many("state", "SPEC", "what"),
         ],
         open_groups: &["kafka"],
     };
