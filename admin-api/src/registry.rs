@@ -182,20 +182,8 @@ impl Registry {
                 entry.connected.applied = entry.connected.applied.max(Some(offset));
                 self.0.changes.send_modify(|change| *change += 1);
             }
-            Uplink::Status {
-                app_connections,
-                groups,
-                reads,
-                outputs,
-                fenced,
-            } => {
-                entry.connected.status = Some(SidecarStatus {
-                    app_connections,
-                    groups,
-                    reads,
-                    outputs,
-                    fenced,
-                });
+            Uplink::Status { .. } => {
+                entry.connected.status = SidecarStatus::read(message);
             }
             Uplink::Delivered { request, .. } | Uplink::Done { request, .. } => {
                 if let Some(asker) = entry.asked.remove(&request) {

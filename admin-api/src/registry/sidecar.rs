@@ -64,6 +64,21 @@ impl Hello {
             listen,
         })
     }
+
+    /// The frame it was read from.
+    #[must_use]
+    pub fn said(self, deployment: &str) -> Uplink {
+        Uplink::Hello {
+            version: LINK_VERSION,
+            deployment: deployment.to_owned(),
+            sidecar: self.sidecar,
+            incarnation: self.incarnation,
+            scope: self.scope,
+            capture: self.capture,
+            providers: self.providers,
+            listen: self.listen,
+        }
+    }
 }
 
 /// What a sidecar says every second.
@@ -79,6 +94,42 @@ pub struct SidecarStatus {
     pub outputs: Vec<TopicName>,
     /// True while fenced.
     pub fenced: bool,
+}
+
+impl SidecarStatus {
+    /// Reads a status; `None` for any other message.
+    #[must_use]
+    pub fn read(message: Uplink) -> Option<Self> {
+        let Uplink::Status {
+            app_connections,
+            groups,
+            reads,
+            outputs,
+            fenced,
+        } = message
+        else {
+            return None;
+        };
+        Some(Self {
+            app_connections,
+            groups,
+            reads,
+            outputs,
+            fenced,
+        })
+    }
+
+    /// The message it was read from.
+    #[must_use]
+    pub fn said(self) -> Uplink {
+        Uplink::Status {
+            app_connections: self.app_connections,
+            groups: self.groups,
+            reads: self.reads,
+            outputs: self.outputs,
+            fenced: self.fenced,
+        }
+    }
 }
 
 /// A connected sidecar, as the registry has it at one time.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cutline_client::link::{LINK_VERSION, Uplink};
+use cutline_client::link::Uplink;
 use cutline_model::{Epoch, Mode, Offset, Purpose, SidecarId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -53,34 +53,10 @@ pub(super) struct StoredSidecar {
 
 impl StoredSidecar {
     pub(super) fn of(connected: &Connected, deployment: &str) -> Self {
-        let Hello {
-            sidecar,
-            incarnation,
-            scope,
-            capture,
-            providers,
-            listen,
-        } = connected.hello.clone();
-        let status = connected.status.clone().map(|status| Uplink::Status {
-            app_connections: status.app_connections,
-            groups: status.groups,
-            reads: status.reads,
-            outputs: status.outputs,
-            fenced: status.fenced,
-        });
         Self {
-            hello: Uplink::Hello {
-                version: LINK_VERSION,
-                deployment: deployment.to_owned(),
-                sidecar,
-                incarnation,
-                scope,
-                capture,
-                providers,
-                listen,
-            },
+            hello: connected.hello.clone().said(deployment),
             connected_at: connected.connected_at,
-            status,
+            status: connected.status.clone().map(SidecarStatus::said),
             applied: connected.applied,
         }
     }
@@ -88,26 +64,10 @@ impl StoredSidecar {
     /// `None` when it is of another version.
     fn connected(self, deployment: &str) -> Option<Connected> {
         let hello = Hello::read(self.hello, deployment).ok()?;
-        let status = self.status.and_then(|status| match status {
-            Uplink::Status {
-                app_connections,
-                groups,
-                reads,
-                outputs,
-                fenced,
-            } => Some(SidecarStatus {
-                app_connections,
-                groups,
-                reads,
-                outputs,
-                fenced,
-            }),
-            _ => None,
-        });
         Some(Connected {
             hello,
             connected_at: self.connected_at,
-            status,
+            status: self.status.and_then(SidecarStatus::read),
             applied: self.applied,
         })
     }
