@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod control;
+mod desk;
 pub mod epoch;
 pub mod http;
 pub mod link;

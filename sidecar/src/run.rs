@@ -6,12 +6,9 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use cutline_client::link::{Downlink, LINK_VERSION, Uplink};
+use cutline_client::link::{LINK_VERSION, Uplink};
 use cutline_control::{ControlError, ControlOptions, ControlTopic, Record, Registered};
-use cutline_model::{
-    Capture, Guarantee, Incarnation, PartitionOffset, ProcessId, Scope, SidecarId, ToSidecar,
-    TopicName, TopicPartition,
-};
+use cutline_model::{Capture, Guarantee, Incarnation, ProcessId, Scope, SidecarId, TopicName};
 use cutline_protocol::{Process, ProcessConfig};
 use cutline_state::{Hook, Provider};
 use cutline_wire::{
@@ -25,8 +22,9 @@ use tokio::{
 
 use crate::{
     control::{Follower, Registrar, register},
+    desk::Desk,
     epoch::{Markers, Shell, ShellParts, StateKeeper, StatesError, Transactions},
-    link::{Link, LinkEvent},
+    link::Link,
     proxy::{Decide, Proxy, ProxyConfig, metrics::Metrics},
 };
 
@@ -270,125 +268,6 @@ impl Run {
             }
         }
         ended
-    }
-}
-
-/// Answers what the admin API asks outside an epoch, and passes on what is about one.
-struct Desk {
-    core: Arc<Decide>,
-    states: Arc<StateKeeper>,
-    hook: Option<Arc<Hook>>,
-    uplink: mpsc::Sender<Uplink>,
-    messages: mpsc::Sender<Option<ToSidecar>>,
-    own_store: bool,
-}
-
-impl Desk {
-    async fn run(self, mut events: mpsc::Receiver<LinkEvent>) {
-        while let Some(event) = events.recv().await {
-            let passed = match event {
-                LinkEvent::Connected { store } => {
-                    self.open(store);
-                    Ok(())
-                }
-                LinkEvent::Lost => self.messages.send(None).await,
-                LinkEvent::Message(Downlink::Epoch { message }) => {
-                    self.messages.send(Some(message)).await
-                }
-                LinkEvent::Message(message) => {
-                    self.answer(message);
-                    Ok(())
-                }
-            };
-            if passed.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Opens the store aside: one that does not answer must not hold up what the admin API says next.
-    fn open(&self, store: String) {
-        tracing::info!(store, "welcomed by the admin API");
-        if self.own_store || !self.states.has_state() {
-            return;
-        }
-        let states = Arc::clone(&self.states);
-        tokio::spawn(async move {
-            if let Err(error) = states.open_store(&store).await {
-                tracing::error!(%error, store, "the store the admin API names cannot be used here; give --store");
-            }
-        });
-    }
-
-    fn answer(&self, message: Downlink) {
-        let (uplink, states, hook) = (
-            self.uplink.clone(),
-            Arc::clone(&self.states),
-            self.hook.clone(),
-        );
-        match message {
-            Downlink::AskDelivered {
-                request,
-                partitions,
-            } => {
-                let ends = self.delivered(partitions);
-                tokio::spawn(async move { uplink.send(Uplink::Delivered { request, ends }).await });
-            }
-            Downlink::RestoreState {
-                request,
-                epoch,
-                part,
-            } => {
-                tokio::spawn(async move {
-                    let restored = states
-                        .restore(&part)
-                        .await
-                        .map_err(|error| error.to_string());
-                    match &restored {
-                        Ok(()) => {
-                            tracing::info!(%epoch, bytes = part.state_bytes, "state put back and verified")
-                        }
-                        Err(error) => tracing::error!(%epoch, error, "state not put back"),
-                    }
-                    uplink
-                        .send(Uplink::Done {
-                            request,
-                            error: restored.err(),
-                        })
-                        .await
-                });
-            }
-            Downlink::ResumeHook { request } => {
-                tokio::spawn(async move {
-                    let resumed = match hook {
-                        Some(hook) => hook
-                            .resume()
-                            .await
-                            .map(|_| ())
-                            .map_err(|error| error.to_string()),
-                        None => Ok(()),
-                    };
-                    uplink
-                        .send(Uplink::Done {
-                            request,
-                            error: resumed.err(),
-                        })
-                        .await
-                });
-            }
-            Downlink::Welcome { .. } | Downlink::Refused { .. } | Downlink::Epoch { .. } => {}
-        }
-    }
-
-    fn delivered(&self, partitions: Vec<TopicPartition>) -> Vec<PartitionOffset> {
-        let ends = self.core.with(|process, _| {
-            let known = partitions.into_iter().filter_map(|partition| {
-                let offset = process.inputs().delivered_end(&partition)?;
-                Some(PartitionOffset { partition, offset })
-            });
-            known.collect()
-        });
-        ends.unwrap_or_default()
     }
 }
 
