@@ -20,6 +20,8 @@ use crate::wait::wait_until;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new topic may take to be in the metadata.
 const CREATE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the records that a test wants may take: many times what they take.
+const FLOW_DEADLINE: Duration = Duration::from_secs(60);
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -136,17 +138,7 @@ impl Topics {
     /// How many partitions with a leader it has; 0 when there is no such topic.
     #[must_use]
     pub fn partitions(&self, name: &str) -> usize {
-        let Ok(metadata) = self.consumer().fetch_metadata(Some(name), REQUEST_TIMEOUT) else {
-            return 0;
-        };
-        let topics = metadata
-            .topics()
-            .iter()
-            .filter(|topic| topic.name() == name && topic.error().is_none());
-        topics
-            .flat_map(|topic| topic.partitions())
-            .filter(|partition| partition.leader() >= 0)
-            .count()
+        partitions(&self.consumer(), name)
     }
 
     /// The first offset kept and the next to be written, of every partition.
@@ -155,14 +147,29 @@ impl Topics {
     /// When the cluster does not answer.
     #[must_use]
     pub fn watermarks(&self, name: &str) -> Vec<(i64, i64)> {
-        let consumer = self.consumer();
-        let count = i32::try_from(self.partitions(name)).expect("partitions are numbered by i32");
-        let mark = |partition| {
-            consumer
-                .fetch_watermarks(name, partition, REQUEST_TIMEOUT)
-                .expect("the cluster answers")
-        };
-        (0..count).map(mark).collect()
+        watermarks(&self.consumer(), name)
+    }
+
+    /// How many offsets the topics have taken together: records, and a few markers.
+    ///
+    /// # Panics
+    /// When the cluster does not answer.
+    #[must_use]
+    pub fn appended(&self, names: &[String]) -> i64 {
+        appended(&self.consumer(), names)
+    }
+
+    /// Waits until the topics together have taken `records` more than now.
+    ///
+    /// # Panics
+    /// When that takes longer than a slow machine needs.
+    pub async fn wait_appended(&self, names: &[String], records: i64) {
+        let consumer = &self.consumer();
+        let enough = appended(consumer, names) + records;
+        wait_until(FLOW_DEADLINE, "records to flow", || async move {
+            appended(consumer, names) >= enough
+        })
+        .await;
     }
 
     fn consumer(&self) -> BaseConsumer {
@@ -180,6 +187,35 @@ impl Topics {
             .create()
             .expect("a client needs a bootstrap only")
     }
+}
+
+fn partitions(consumer: &BaseConsumer, name: &str) -> usize {
+    let Ok(metadata) = consumer.fetch_metadata(Some(name), REQUEST_TIMEOUT) else {
+        return 0;
+    };
+    let topics = metadata
+        .topics()
+        .iter()
+        .filter(|topic| topic.name() == name && topic.error().is_none());
+    topics
+        .flat_map(|topic| topic.partitions())
+        .filter(|partition| partition.leader() >= 0)
+        .count()
+}
+
+fn watermarks(consumer: &BaseConsumer, name: &str) -> Vec<(i64, i64)> {
+    let count = i32::try_from(partitions(consumer, name)).expect("partitions are numbered by i32");
+    let mark = |partition| {
+        consumer
+            .fetch_watermarks(name, partition, REQUEST_TIMEOUT)
+            .expect("the cluster answers")
+    };
+    (0..count).map(mark).collect()
+}
+
+fn appended(consumer: &BaseConsumer, names: &[String]) -> i64 {
+    let marks = names.iter().flat_map(|name| watermarks(consumer, name));
+    marks.map(|(_, end)| end).sum()
 }
 
 fn options() -> AdminOptions {

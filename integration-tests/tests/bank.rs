@@ -14,11 +14,10 @@ use integration_tests::{
 
 const LOAD: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_secs(60);
-/// How long records flow before the naive copy is taken.
-const NAIVE_FLOW: Duration = Duration::from_secs(5);
+/// How many records flow before the naive copy is taken.
+const NAIVE_FLOW: i64 = 25_000;
 /// About three records each.
 const ORDERS_PER_SECOND: u64 = 2_000;
-const RECORDS_PER_SECOND_MIN: f64 = 5_000.0;
 
 async fn money_is_conserved(instances: usize, assignor: &str, behind: Option<Behind>) {
     let kafka = Kafka::shared().await;
@@ -41,10 +40,6 @@ async fn money_is_conserved(instances: usize, assignor: &str, behind: Option<Beh
     bank.stop_load().await;
     let count = bank.count(SETTLE).await;
     assert!(count.is_right(), "{count:?}");
-    assert!(
-        rate >= RECORDS_PER_SECOND_MIN,
-        "only {rate:.0} records a second"
-    );
     eprintln!("{instances} instances each: {rate:.0} records/s, {count:?}");
 }
 
@@ -97,7 +92,7 @@ async fn a_naive_copy_does_not_conserve_money(databases: Option<Databases>) {
     };
     let mut bank = Bank::start(&kafka.bootstrap(), options).await;
     bank.start_load(ORDERS_PER_SECOND, LOAD);
-    tokio::time::sleep(NAIVE_FLOW).await;
+    bank.flow(NAIVE_FLOW).await;
     let copy = NaiveCopy::take(&kafka.bootstrap(), &bank).await;
     bank.stop_load().await;
     bank.stop_instances();

@@ -8,14 +8,14 @@ use integration_tests::{
     Admin, AdminOptions, Kafka, Postgres,
     bank::Behind,
     checkpoints,
-    examples::{Cut, Mirror, Pipeline},
+    examples::{Crew, Cut, Mirror, Pipeline},
     topics::unique_name,
 };
 
 /// The load ends by itself after this long.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(120);
-/// How long records flow between two events.
-const FLOW: Duration = Duration::from_secs(3);
+/// How many records flow between two events.
+const FLOW: i64 = 3_000;
 const REQUESTS_PER_SECOND: u64 = 300;
 const RECORDS_PER_SECOND: u64 = 1_000;
 
@@ -34,12 +34,12 @@ async fn admin(kafka: &str, deployment: &str) -> (Admin, Behind) {
     (admin, behind)
 }
 
-async fn checkpoint(admin: &Admin, services: usize) -> Cut {
-    checkpoints::wait_connected(admin, services).await;
-    tokio::time::sleep(FLOW).await;
+async fn checkpoint(admin: &Admin, crew: &Crew) -> Cut {
+    checkpoints::wait_connected(admin, crew.groups().len()).await;
+    crew.flow(FLOW).await;
     let cut = Cut::take(admin).await;
     assert!(cut.is_completed(), "{}", cut.status);
-    tokio::time::sleep(FLOW).await;
+    crew.flow(FLOW).await;
     cut
 }
 
@@ -49,7 +49,7 @@ async fn a_pipeline_with_a_join_comes_back_without_skew() {
     let (admin, behind) = admin(&kafka, &name).await;
     let mut pipeline = Pipeline::start(&kafka, &format!("{name}-"), Some(behind)).await;
     pipeline.crew.start_load(REQUESTS_PER_SECOND, LOAD_TIME_MAX);
-    let cut = checkpoint(&admin, 3).await;
+    let cut = checkpoint(&admin, &pipeline.crew).await;
     pipeline.crew.stop();
     pipeline.spoil().await;
     assert!(pipeline.look().await.skewed > 0, "the books are spoilt");
@@ -61,7 +61,7 @@ async fn a_pipeline_with_a_join_comes_back_without_skew() {
         "{capture:?}"
     );
     pipeline.crew.start_again().await;
-    tokio::time::sleep(FLOW).await;
+    pipeline.crew.flow(FLOW).await;
     pipeline.crew.stop_load().await;
     let count = pipeline.settle().await;
     assert!(count.is_right(), "{count:?}");
@@ -72,7 +72,7 @@ async fn the_usual_hot_backup_of_a_pipeline_is_skewed_joins_twice_and_diverges()
     let (kafka, name) = (Kafka::shared().await.bootstrap(), unique_name("naive"));
     let mut pipeline = Pipeline::start(&kafka, &format!("{name}-"), None).await;
     pipeline.crew.start_load(REQUESTS_PER_SECOND, LOAD_TIME_MAX);
-    tokio::time::sleep(FLOW).await;
+    pipeline.crew.flow(FLOW).await;
     let copy = pipeline.copy().await;
     pipeline.crew.stop_load().await;
     pipeline.crew.stop();
@@ -94,7 +94,7 @@ async fn a_database_and_a_cache_come_back_to_the_same_prefix() {
     let postgres = Postgres::shared().await;
     let mut mirror = Mirror::start(&kafka, postgres, &format!("{name}-"), Some(behind)).await;
     mirror.crew.start_load(RECORDS_PER_SECOND, LOAD_TIME_MAX);
-    let cut = checkpoint(&admin, 2).await;
+    let cut = checkpoint(&admin, &mirror.crew).await;
     let positions = mirror.common_positions(&cut).unwrap();
     mirror.crew.stop();
     mirror.spoil().await;
@@ -107,7 +107,7 @@ async fn a_database_and_a_cache_come_back_to_the_same_prefix() {
     let held = mirror.look(&positions).await;
     assert!(held.is_right(), "{held:?}");
     mirror.crew.start_again().await;
-    tokio::time::sleep(FLOW).await;
+    mirror.crew.flow(FLOW).await;
     mirror.crew.stop_load().await;
     let count = mirror.settle().await;
     assert!(count.is_right(), "{count:?}");

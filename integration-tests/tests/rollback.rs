@@ -15,8 +15,8 @@ use serde_json::Value;
 const LOAD_TIME_MAX: Duration = Duration::from_secs(240);
 const WORK_DEADLINE: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(90);
-/// How long records flow between two events.
-const FLOW: Duration = Duration::from_secs(3);
+/// How many records flow between two events.
+const FLOW: i64 = 15_000;
 /// About three records each.
 const ORDERS_PER_SECOND: u64 = 1_800;
 
@@ -63,7 +63,7 @@ impl World {
             world.bank.home().has_state("a").await && world.bank.home().has_state("b").await
         })
         .await;
-        tokio::time::sleep(FLOW).await;
+        world.bank.flow(FLOW).await;
         world
     }
 
@@ -103,7 +103,7 @@ impl World {
     }
 
     async fn spoil(&self) {
-        tokio::time::sleep(FLOW).await;
+        self.bank.flow(FLOW).await;
         self.bank.home().spoil().await;
         let count = self.bank.count(Duration::ZERO).await;
         assert!(
@@ -115,7 +115,7 @@ impl World {
     async fn roll_back(&self, epoch: &str) {
         self.completed(&["restore", "create", epoch, "--wait", "-o", "json"])
             .await;
-        tokio::time::sleep(FLOW).await;
+        self.bank.flow(FLOW).await;
     }
 
     async fn settled(&mut self) -> Count {
@@ -183,7 +183,7 @@ async fn a_bank_captured_by_its_hook_rolls_back() {
 async fn banks_roll_back_twice_in_a_row_to_different_checkpoints() {
     let mut world = World::start(BankOptions::default()).await;
     let first = world.checkpoint("aligned").await;
-    tokio::time::sleep(FLOW).await;
+    world.bank.flow(FLOW).await;
     let second = world.checkpoint("unaligned").await;
     world.spoil().await;
     world.roll_back(&second).await;

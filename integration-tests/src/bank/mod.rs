@@ -246,12 +246,14 @@ impl Bank {
     /// How many offsets the four topics have taken: records, and a few markers.
     #[must_use]
     pub fn appended(&self) -> i64 {
-        let topics = Topics::of(&self.kafka);
-        self.topics()
-            .iter()
-            .flat_map(|topic| topics.watermarks(topic))
-            .map(|(_, end)| end)
-            .sum()
+        Topics::of(&self.kafka).appended(&self.topics())
+    }
+
+    /// Waits until the topics have taken `records` more.
+    pub async fn flow(&self, records: i64) {
+        Topics::of(&self.kafka)
+            .wait_appended(&self.topics(), records)
+            .await;
     }
 
     /// Counts, after waiting up to `settle` until nothing moves; zero counts at once, in the middle of everything.

@@ -164,12 +164,14 @@ impl Crew {
     /// How many offsets the topics have taken: records, and a few markers.
     #[must_use]
     pub fn appended(&self) -> i64 {
-        let topics = Topics::of(&self.kafka);
-        let ends = self
-            .topics()
-            .into_iter()
-            .flat_map(|topic| topics.watermarks(&topic));
-        ends.map(|(_, end)| end).sum()
+        Topics::of(&self.kafka).appended(&self.topics())
+    }
+
+    /// Waits until the topics have taken `records` more.
+    pub async fn flow(&self, records: i64) {
+        Topics::of(&self.kafka)
+            .wait_appended(&self.topics(), records)
+            .await;
     }
 
     /// Runs another script of the example to its end; the line of JSON it prints, null where it prints none.
