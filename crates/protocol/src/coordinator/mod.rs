@@ -10,6 +10,7 @@
 //! out a [`Cut`] to commit only after [`Cut::check`] passed, and that an epoch ends exactly once. It refuses to know the
 //! store, Kafka and the time.
 
+mod arm;
 mod bound;
 mod gather;
 
