@@ -12,6 +12,8 @@
 //! that input is never held and the gate never shut longer than `max_pause` by an epoch, that what it reports was true
 //! at one moment, and that it reports at most once. It refuses to know sockets, Kafka's frames and the time.
 
+mod ask;
+mod attempt;
 mod control;
 mod quiesce;
 mod record;
@@ -19,11 +21,11 @@ mod record;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cutline_model::{
-    Capture, Epoch, FromSidecar, GroupId, GroupMembers, Guarantee, Incarnation, InputPartition,
-    Limits, MarkerId, Mode, Offset, PartitionOffset, Purpose, Role, Scope, SidecarId, Timings,
-    TopicName, TopicPartition,
+    Epoch, FromSidecar, GroupId, GroupMembers, MarkerId, Offset, TopicName, TopicPartition,
 };
 
+pub use self::ask::{Committed, MarkPair, ProcessConfig, ProcessOutput};
+use self::attempt::{Attempt, LateMark, Phase};
 use crate::{
     batch::{Batch, Delivery, Verdict},
     input::{ConnId, Inputs},
@@ -32,192 +34,6 @@ use crate::{
     output::{Admission, Outputs, ProduceAnswer, ProduceIntent, Ticket},
     rules::Rules,
 };
-
-/// What a process is told once, when its sidecar starts.
-#[derive(Clone, Debug)]
-pub struct ProcessConfig {
-    /// Which sidecar this is.
-    pub id: SidecarId,
-    /// This run of it.
-    pub incarnation: Incarnation,
-    /// Whose state is one state.
-    pub scope: Scope,
-    /// How it learns that work is finished.
-    pub capture: Capture,
-    /// What its part of a checkpoint will be good for.
-    pub guarantee: Guarantee,
-    /// False for `--state none`: there is nothing to fix.
-    pub has_state: bool,
-    /// Topics whose readers without a group can rebuild what they read.
-    pub rebuildable: BTreeSet<TopicName>,
-}
-
-/// Which of the two armed pairs to mark with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MarkPair {
-    /// At the cut.
-    Main,
-    /// Before the first Produce to a partition that the cut did not mark.
-    Spare,
-}
-
-/// One group's committed offset on one partition.
-pub type Committed = BTreeMap<(GroupId, TopicPartition), Option<Offset>>;
-
-/// What the shell has to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ProcessOutput {
-    /// Send this to the coordinator.
-    Send(FromSidecar),
-    /// Take two fresh marker pairs; answer with [`Process::handle_pairs`].
-    TakePairs(Epoch),
-    /// Read the committed offsets of these from the broker, stable ones; answer with [`Process::handle_committed`].
-    ReadCommitted {
-        /// Given back with the answer.
-        read: u64,
-        /// What to read.
-        inputs: Vec<InputPartition>,
-    },
-    /// Is any record in `[from, to)` visible at the client's isolation level? Answer with [`Process::handle_looked`].
-    LookAside {
-        /// Where.
-        partition: TopicPartition,
-        /// The first offset in question.
-        from: Offset,
-        /// The first offset no longer in question.
-        to: Offset,
-        /// True when aborted records do not count.
-        committed_only: bool,
-    },
-    /// Send something harmless on each of these connections' upstream and wait for its answer; then
-    /// [`Process::handle_proved`].
-    ProveUnacked(Vec<ConnId>),
-    /// Call the hook's `pause`; answer with [`Process::handle_paused`].
-    PauseHook(Epoch),
-    /// Call the hook's `resume`; answer with [`Process::handle_resumed`].
-    ResumeHook(Epoch),
-    /// Fix the state; answer with [`Process::handle_recorded`], then copy and upload it and call [`Process::handle_stored`].
-    Record(Epoch),
-    /// The attempt is over without a part: throw away what `Record` fixed.
-    Discard(Epoch),
-    /// Mark these partitions and answer with [`Process::handle_marked`] only when the markers are in the log: after the
-    /// next successful InitProducerId, not after EndTxn (1-protocol §3). A shell whose pair is no longer `marker` (a later
-    /// attempt took fresh ones) answers with an error and marks nothing.
-    Mark {
-        /// The attempt that asks; given back with the answer.
-        epoch: Epoch,
-        /// With which pair.
-        pair: MarkPair,
-        /// What that pair is in this attempt.
-        marker: MarkerId,
-        /// What to mark.
-        partitions: Vec<TopicPartition>,
-    },
-    /// Find the markers in the log; answer with [`Process::handle_located`].
-    Locate {
-        /// The attempt that asks; given back with the answer.
-        epoch: Epoch,
-        /// Of which pair.
-        pair: MarkPair,
-        /// What that pair is in this attempt.
-        marker: MarkerId,
-        /// Where to look.
-        partitions: Vec<TopicPartition>,
-    },
-    /// Write into the control topic that the service produces to these topics; then [`Process::handle_registered`].
-    RegisterTopics(Vec<TopicName>),
-    /// Holds changed: fetches that wait may be tried again.
-    HoldsChanged,
-    /// The gate changed: requests that wait may ask again.
-    GateChanged,
-}
-
-/// Where an attempt stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Preparing,
-    Prepared,
-    Armed,
-    Aligning,
-    Draining,
-    Gated,
-    /// Quiet; waits for the coordinator's `Record` or `Mark`.
-    Quiesced,
-    Recording,
-    /// Recorded; waits for the coordinator's `Mark` or `Release`.
-    Recorded,
-    Marking,
-    /// Marked or told to go on; waits for the hook's `resume` and the markers' offsets.
-    Released,
-    Reported,
-}
-
-/// One attempt at one epoch.
-#[derive(Debug)]
-struct Attempt {
-    epoch: Epoch,
-    mode: Mode,
-    purpose: Purpose,
-    limits: Limits,
-    phase: Phase,
-    main: Option<MarkerId>,
-    spare: Option<MarkerId>,
-    markers: BTreeSet<MarkerId>,
-    inputs: Vec<InputPartition>,
-    outputs: BTreeSet<TopicPartition>,
-    role: Role,
-    unaligned: bool,
-    /// When the present phase has to be over.
-    deadline: Option<Moment>,
-    /// When everything opens whatever happens.
-    watchdog: Option<Moment>,
-    poll_at: Option<Moment>,
-    read: u64,
-    read_open: bool,
-    /// `Outputs::admitted` when the read under way was asked for.
-    admitted_at_read: u64,
-    committed: Committed,
-    /// What the reads said when the gate was shut.
-    before_gate: Option<Committed>,
-    looked: BTreeMap<TopicPartition, (Offset, Offset, bool)>,
-    looks_open: BTreeSet<TopicPartition>,
-    positions: BTreeMap<(GroupId, TopicPartition), Option<Offset>>,
-    hook_positions: Option<BTreeMap<TopicPartition, Offset>>,
-    /// `Outputs::admitted` when the hook had paused.
-    admitted_when_paused: Option<u64>,
-    quiet: bool,
-    marked: BTreeSet<TopicPartition>,
-    marker_offsets: Option<Vec<PartitionOffset>>,
-    late: LateMark,
-    late_marks: Vec<PartitionOffset>,
-    /// The coordinator waits for a confirmation that waits for a late mark's offset.
-    confirm_asked: bool,
-    ranges: BTreeMap<TopicPartition, cutline_model::RangeSet>,
-    hook_paused: bool,
-    /// The hook has answered *resume*, or need not be asked.
-    resumed: bool,
-    resume_sent: bool,
-    recorded: bool,
-    /// One past the highest acknowledged offsets when everything stood still.
-    acknowledged: BTreeMap<TopicPartition, Offset>,
-    gone_at: Moment,
-    first_hold: Option<Moment>,
-    last_hold: Option<Moment>,
-    quiet_at: Option<Moment>,
-    recorded_at: Option<Moment>,
-    timings: Timings,
-    last_obstacle: String,
-}
-
-/// The one late mark an epoch has a spare pair for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum LateMark {
-    Unused,
-    Writing(Vec<TopicPartition>),
-    /// In the log, offsets not known yet.
-    Locating,
-    Used,
-}
 
 /// One sidecar's part of a process. See the module's picture.
 #[derive(Debug)]
