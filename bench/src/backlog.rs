@@ -58,6 +58,9 @@ pub struct Options {
     /// How finished work is recognised
     #[arg(long, value_enum, default_value_t = Capture::Commit)]
     capture: Capture,
+    /// With the store in S3, coordination in Redis and the state captured by commits in PostgreSQL
+    #[arg(long)]
+    full: bool,
 }
 
 struct Figures {
@@ -140,7 +143,7 @@ async fn measure(kafka: &Kafka, options: &Options, lag_mib: u64) -> Figures {
         .await;
         drop(filling.finish());
     }
-    let world = World::start(&kafka.bootstrap()).await;
+    let world = World::start(&kafka.bootstrap(), options.full).await;
     let relay = RelayOptions {
         commit_every: COMMIT_EVERY,
         records_per_second_max: Some(options.records_per_second),

@@ -61,6 +61,9 @@ pub struct Options {
     /// aligned, unaligned or synchronous
     #[arg(long, default_value = "aligned")]
     mode: String,
+    /// With the store in S3, coordination in Redis and the state captured by commits in PostgreSQL
+    #[arg(long)]
+    full: bool,
 }
 
 /// Measures and prints.
@@ -69,7 +72,7 @@ pub async fn run(options: &Options) {
     for topic in TOPICS {
         kafka.topics().create(topic, options.partitions).await;
     }
-    let world = World::start(&kafka.bootstrap()).await;
+    let world = World::start(&kafka.bootstrap(), options.full).await;
     let services = services(&world, options).await;
     let feed = feed(&kafka, options);
     checkpoints::wait_connected(&world.admin, services.len()).await;

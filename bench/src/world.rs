@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use integration_tests::{
-    Admin, AdminOptions, Kafka, KafkaOptions, Run, Sidecar, SidecarOptions,
+    Admin, AdminOptions, Kafka, KafkaOptions, Run, Services, Sidecar, SidecarOptions,
     flow::{Relay, RelayOptions},
     topics::unique_name,
 };
@@ -38,6 +38,7 @@ pub struct World {
     pub kafka: String,
     pub admin: Admin,
     deployment: String,
+    services: Option<Services>,
 }
 
 /// A service: a relay behind a sidecar.
@@ -57,18 +58,27 @@ pub async fn kafka() -> Kafka {
 }
 
 impl World {
-    /// An admin API over the Kafka at `kafka`, with a deployment and a store of its own.
-    pub async fn start(kafka: &str) -> Self {
+    /// An admin API over the Kafka at `kafka`, with a deployment and a store of its own: on S3, PostgreSQL and Redis when it
+    /// is to be `full`, else on files and memory.
+    pub async fn start(kafka: &str, full: bool) -> Self {
         let deployment = unique_name("bench");
-        let admin = Admin::start(&AdminOptions {
+        let services = if full {
+            Some(Services::start().await)
+        } else {
+            None
+        };
+        let mut over = AdminOptions {
             arguments: vec!["--deployment".into(), deployment.clone()],
             ..AdminOptions::over(kafka)
-        })
-        .await;
+        };
+        if let Some(services) = &services {
+            over = services.under(over, &deployment);
+        }
         Self {
             kafka: kafka.to_owned(),
-            admin,
+            admin: Admin::start(&over).await,
             deployment,
+            services,
         }
     }
 
@@ -87,12 +97,22 @@ impl World {
             admin: Some(self.admin.url()),
             ..SidecarOptions::transparent(&self.kafka)
         };
+        if let Some(services) = &self.services {
+            beside.environment = services.environment();
+        }
         match capture {
-            Capture::Commit => {
-                let directory = state_directory(name, state_bytes);
-                beside.state = vec![format!("dir:{}", directory.display())];
-                options.state = Some(directory);
-            }
+            Capture::Commit => match &self.services {
+                Some(services) => {
+                    let url = services.table("bench", state_bytes).await;
+                    // Not as a flag: it holds a password.
+                    beside.environment.push(("CUTLINE_STATE".into(), url));
+                }
+                None => {
+                    let directory = state_directory(name, state_bytes);
+                    beside.state = vec![format!("dir:{}", directory.display())];
+                    options.state = Some(directory);
+                }
+            },
             Capture::Hook => {
                 let url = hook::serve(relay, state_bytes).await;
                 beside.capture = Some(format!("hook={url}"));

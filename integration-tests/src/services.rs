@@ -14,6 +14,9 @@ pub struct Services {
     s3: S3,
 }
 
+/// How long the value of a key is.
+const KEY_BYTES: usize = 1_024;
+
 static SHARED: OnceCell<Services> = OnceCell::const_new();
 
 impl Services {
@@ -44,6 +47,45 @@ impl Services {
             redis: self.redis.url(),
             prefix: format!("{name}:"),
         }
+    }
+
+    /// A database with one table that holds about `bytes`; where it is.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn table(&self, name: &str, bytes: usize) -> String {
+        let url = self.postgres.create_database(name).await;
+        let make = format!(
+            "CREATE TABLE filling (id bigint PRIMARY KEY, body text NOT NULL); \
+             INSERT INTO filling SELECT id, repeat(md5(id::text), 31) FROM generate_series(1, {}) AS id",
+            bytes.div_ceil(1_024)
+        );
+        let client = self.postgres.client(name).await;
+        client.batch_execute(&make).await.expect("a table is made");
+        url
+    }
+
+    /// Keys that hold about `bytes`; where they are.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub async fn keys(&self, prefix: &str, bytes: usize) -> String {
+        let url = self.redis.url();
+        let mut set = redis::pipe();
+        for key in 0..bytes.div_ceil(KEY_BYTES) {
+            set.set(format!("{prefix}{key}"), vec![b'x'; KEY_BYTES])
+                .ignore();
+        }
+        let server = redis::Client::open(url.as_str()).expect("it is an address");
+        let write = move || {
+            let mut connection = server.get_connection()?;
+            set.query::<()>(&mut connection)
+        };
+        let written = tokio::task::spawn_blocking(write).await;
+        written
+            .expect("writing keys does not panic")
+            .expect("keys are written");
+        format!("{url}/0?prefix={prefix}")
     }
 
     /// An admin API whose store is in S3 and whose coordination is in Redis.
