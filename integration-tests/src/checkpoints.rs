@@ -63,8 +63,7 @@ pub async fn take(admin: &Admin, mode: &str) -> Attempts {
     let mut epoch = accepted["epoch"].as_u64().expect("an epoch is a number");
     let mut attempts = Attempts::new();
     loop {
-        let what = format!("checkpoint {epoch} to end");
-        let detail = wait_for(CHECKPOINT_DEADLINE, &what, || ended(admin, epoch)).await;
+        let detail = wait_ended(admin, epoch).await;
         let next = detail["retried_as"].as_u64();
         attempts.insert(epoch, detail);
         match next {
@@ -72,6 +71,15 @@ pub async fn take(admin: &Admin, mode: &str) -> Attempts {
             None => return attempts,
         }
     }
+}
+
+/// Waits for the end of attempt `epoch`; its detail.
+///
+/// # Panics
+/// When it does not end in time.
+pub async fn wait_ended(admin: &Admin, epoch: u64) -> Value {
+    let what = format!("checkpoint {epoch} to end");
+    wait_for(CHECKPOINT_DEADLINE, &what, || ended(admin, epoch)).await
 }
 
 /// Has checkpoints taken every `interval` for as long as `during` says; every attempt that ended.

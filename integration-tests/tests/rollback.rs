@@ -7,13 +7,16 @@ use std::time::Duration;
 use integration_tests::{
     Admin, AdminOptions, Bank, BankOptions, Kafka, Services,
     bank::{Behind, Count},
+    checkpoints,
     topics::unique_name,
-    wait_until,
+    wait_for, wait_until,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const LOAD_TIME_MAX: Duration = Duration::from_secs(240);
 const WORK_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a lost sidecar may take to be evicted, its partitions to move, and a checkpoint after that.
+const REELECTION: Duration = Duration::from_secs(120);
 const SETTLE: Duration = Duration::from_secs(90);
 /// How many records flow between two events.
 const FLOW: i64 = 15_000;
@@ -224,4 +227,47 @@ async fn banks_in_databases_roll_back_to_an_aligned_checkpoint_in_s3() {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_instances_each_that_share_a_database_roll_back() {
     rolls_back_in_databases("unaligned", 3).await;
+}
+
+/// Of instances that share a state, the first by name records. When it is gone amid an epoch the epoch fails, since
+/// nobody else knows what it had read; the next is recorded by another.
+#[tokio::test]
+async fn another_instance_records_when_the_elected_one_dies() {
+    let mut world = World::start(BankOptions {
+        instances: 3,
+        ..BankOptions::default()
+    })
+    .await;
+    let mut elected = world.bank.instances.remove(0);
+    let sidecar = elected.sidecar.as_mut().unwrap();
+    // What it was given is never committed: the epoch stays where all others wait for it.
+    elected.app.freeze();
+    let (status, begun) = world
+        .admin
+        .post("/v1/checkpoints", &json!({ "mode": "aligned" }))
+        .await;
+    assert_eq!(status, 202, "{begun}");
+    let metrics = format!("{}/metrics", sidecar.metrics_url());
+    wait_until(WORK_DEADLINE, "it to take part", || async {
+        let text = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
+        let held = text
+            .lines()
+            .find_map(|line| line.strip_prefix("cutline_held_partitions "));
+        held.is_some_and(|held| held != "0")
+    })
+    .await;
+    sidecar.process().kill();
+    elected.app.kill();
+    let epoch = begun["epoch"].as_u64().unwrap();
+    let first = checkpoints::wait_ended(&world.admin, epoch).await;
+    assert_eq!(first["status"], "FAILED", "{first}");
+    let completed = wait_for(REELECTION, "a checkpoint without it", || async {
+        let (_, last) = checkpoints::take(&world.admin, "aligned")
+            .await
+            .pop_last()?;
+        (last["status"] == "COMPLETED").then_some(last)
+    })
+    .await;
+    world.spoil().await;
+    world.roll_back(&completed["epoch"].to_string()).await;
 }
