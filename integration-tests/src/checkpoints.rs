@@ -60,10 +60,19 @@ pub async fn take(admin: &Admin, mode: &str) -> Attempts {
         .post("/v1/checkpoints", &json!({ "mode": mode }))
         .await;
     assert_eq!(status, 202, "{accepted}");
+    follow(admin, &accepted).await
+}
+
+/// Waits for the end of a checkpoint that was `accepted`: every attempt, the last of them last.
+///
+/// # Panics
+/// When it does not end in time.
+pub async fn follow(admin: &Admin, accepted: &Value) -> Attempts {
     let mut epoch = accepted["epoch"].as_u64().expect("an epoch is a number");
     let mut attempts = Attempts::new();
     loop {
-        let detail = wait_ended(admin, epoch).await;
+        let what = format!("checkpoint {epoch} to end");
+        let detail = wait_for(CHECKPOINT_DEADLINE, &what, || ended(admin, epoch)).await;
         let next = detail["retried_as"].as_u64();
         attempts.insert(epoch, detail);
         match next {
@@ -71,15 +80,6 @@ pub async fn take(admin: &Admin, mode: &str) -> Attempts {
             None => return attempts,
         }
     }
-}
-
-/// Waits for the end of attempt `epoch`; its detail.
-///
-/// # Panics
-/// When it does not end in time.
-pub async fn wait_ended(admin: &Admin, epoch: u64) -> Value {
-    let what = format!("checkpoint {epoch} to end");
-    wait_for(CHECKPOINT_DEADLINE, &what, || ended(admin, epoch)).await
 }
 
 /// Has checkpoints taken every `interval` for as long as `during` says; every attempt that ended.

@@ -258,8 +258,8 @@ async fn another_instance_records_when_the_elected_one_dies() {
     .await;
     sidecar.process().kill();
     elected.app.kill();
-    let epoch = begun["epoch"].as_u64().unwrap();
-    let first = checkpoints::wait_ended(&world.admin, epoch).await;
+    let mut attempts = checkpoints::follow(&world.admin, &begun).await;
+    let (_, first) = attempts.pop_first().unwrap();
     assert_eq!(first["status"], "FAILED", "{first}");
     let completed = wait_for(REELECTION, "a checkpoint without it", || async {
         let (_, last) = checkpoints::take(&world.admin, "aligned")
