@@ -44,8 +44,8 @@ async fn lag(kafka: &Kafka, topic: &str, committed: &Value) -> Vec<i64> {
         .collect()
 }
 
-/// Compares the lag of each client after a transaction of another producer with that after a checkpoint.
-async fn lags(kafka: &Kafka, clients: &[Client]) {
+/// The lag of each client: after a transaction of another producer, and after a checkpoint.
+pub async fn lags(kafka: &Kafka, clients: &[Client]) -> Vec<(Client, Vec<i64>)> {
     let records = of_codec("none");
     let old = [("retention.ms", "-1")];
     let (plain, transactional) = (unique_name("plain"), unique_name("transactional"));
@@ -102,12 +102,23 @@ async fn lags(kafka: &Kafka, clients: &[Client]) {
     let attempts = checkpoints::take(&admin, "aligned").await;
     let (completed, reasons) = checkpoints::outcomes(&attempts);
     assert_eq!(completed, 1, "{reasons:#?}");
+    let mut lags = Vec::new();
     for (direct, through) in direct.iter_mut().zip(&mut through) {
         let (usual, ours) = tokio::join!(direct.end(&transactional), through.end(&plain));
         let usual = lag(kafka, &transactional, &usual).await;
         let ours = lag(kafka, &plain, &ours).await;
-        assert_eq!(ours, usual, "{:?}", through.client);
+        eprintln!(
+            "{:?}: lag {usual:?} after a transaction, {ours:?} after a checkpoint",
+            through.client
+        );
+        lags.push((through.client, usual, ours));
     }
+    lags.into_iter()
+        .map(|(client, usual, ours)| {
+            assert_eq!(ours, usual, "{client:?}");
+            (client, ours)
+        })
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,9 @@
 //! What lies in the log, read from the brokers directly and without any of the clients under test.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use cutline_model::{Offset, TopicPartition};
 use cutline_wire::{
@@ -9,10 +12,17 @@ use cutline_wire::{
 };
 use integration_tests::Kafka;
 use rdkafka::{
-    ClientConfig, Offset as KafkaOffset, TopicPartitionList,
+    ClientConfig, Message, Offset as KafkaOffset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
 };
+
+use crate::records::PARTITIONS;
+
+// How long the end of a partition is waited for.
+const READ_DEADLINE: Duration = Duration::from_secs(30);
 
 // Attributes follow base offset, length, leader epoch, magic and checksum.
 const ATTRIBUTES_AT: usize = 22;
@@ -86,4 +96,45 @@ pub async fn ends(kafka: &Kafka, topic: &str, partitions: i32) -> Vec<i64> {
         ends.push(fetched.expect("the log can be read").high_watermark.0);
     }
     ends
+}
+
+/// The numbers in the records of a flow, by partition and in order, as who reads what is committed sees them.
+pub type Numbers = BTreeMap<i32, Vec<u64>>;
+
+/// Reads a topic of numbered records to its end.
+pub async fn numbers(bootstrap: &str, topic: &str) -> Numbers {
+    let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
+    let reading = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &bootstrap)
+            .set("group.id", "unused")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .create()
+            .expect("the settings are right");
+        let mut from = TopicPartitionList::new();
+        for index in 0..PARTITIONS {
+            from.add_partition_offset(&topic, index, KafkaOffset::Beginning)
+                .expect("an offset");
+        }
+        consumer.assign(&from).expect("the topic exists");
+        let (mut numbers, mut ended) = (Numbers::new(), BTreeSet::new());
+        while ended.len() < PARTITIONS as usize {
+            match consumer.poll(READ_DEADLINE).expect("an end in time") {
+                Ok(record) => {
+                    let value = record.payload().expect("a number");
+                    let number = value[4..12].try_into().expect("eight bytes");
+                    let partition = numbers.entry(record.partition()).or_default();
+                    partition.push(u64::from_be_bytes(number));
+                }
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    ended.insert(partition);
+                }
+                Err(error) => panic!("{topic} cannot be read: {error}"),
+            }
+        }
+        numbers
+    });
+    reading.await.expect("reading does not panic")
 }
