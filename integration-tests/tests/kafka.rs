@@ -1,6 +1,6 @@
 //! The harness itself: a Kafka that starts, loses brokers and gets them back.
 
-use integration_tests::{Kafka, KafkaOptions, kafka::VERSION_OLDEST};
+use integration_tests::{Kafka, KafkaOptions};
 
 #[tokio::test]
 async fn a_shared_kafka_takes_topics() {
@@ -23,14 +23,4 @@ async fn three_brokers_survive_the_kill_of_one() {
     assert_eq!(kafka.topics().partitions(&topic), 4);
     kafka.broker(1).start_again();
     kafka.wait_ready().await;
-}
-
-#[tokio::test]
-async fn the_oldest_supported_kafka_starts() {
-    let kafka = Kafka::start(KafkaOptions {
-        version: VERSION_OLDEST.into(),
-        ..KafkaOptions::default()
-    })
-    .await;
-    kafka.topics().create_unique("oldest", 1).await;
 }

@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use integration_tests::{
-    Admin, AdminOptions, Bank, BankOptions, Kafka, Services,
+    Admin, AdminOptions, Bank, BankOptions, Kafka, KafkaOptions, Services,
     bank::{Behind, Count},
     checkpoints,
+    kafka::VERSION_OLDEST,
     topics::unique_name,
     wait_for, wait_until,
 };
@@ -23,7 +24,7 @@ const FLOW: i64 = 15_000;
 /// About three records each.
 const ORDERS_PER_SECOND: u64 = 1_800;
 
-/// Banks behind sidecars, under load, with an admin API of their own on the shared Kafka.
+/// Banks behind sidecars, under load, with an admin API of their own.
 struct World {
     admin: Admin,
     bank: Bank,
@@ -31,12 +32,16 @@ struct World {
 
 impl World {
     async fn start(options: BankOptions) -> Self {
-        Self::start_on(options, None).await
+        Self::start_on(Kafka::shared().await, options, None).await
     }
 
     /// With files as store and state, or with real services.
-    async fn start_on(mut options: BankOptions, services: Option<&Services>) -> Self {
-        let kafka = Kafka::shared().await.bootstrap();
+    async fn start_on(
+        kafka: &Kafka,
+        mut options: BankOptions,
+        services: Option<&Services>,
+    ) -> Self {
+        let kafka = kafka.bootstrap();
         let deployment = unique_name("rollback");
         let mut over = AdminOptions::over(&kafka);
         let mut environment = Vec::new();
@@ -146,6 +151,17 @@ async fn banks_roll_back_to_an_aligned_checkpoint() {
 }
 
 #[tokio::test]
+async fn banks_on_the_oldest_kafka_supported_roll_back() {
+    let kafka = Kafka::start(KafkaOptions {
+        version: VERSION_OLDEST.into(),
+        ..KafkaOptions::default()
+    })
+    .await;
+    let world = World::start_on(&kafka, BankOptions::default(), None).await;
+    rolls_back_in(world, "aligned").await;
+}
+
+#[tokio::test]
 async fn three_instances_each_roll_back_to_an_unaligned_checkpoint() {
     rolls_back(
         "unaligned",
@@ -215,7 +231,8 @@ async fn rolls_back_in_databases(mode: &str, instances: usize) {
         instances,
         ..BankOptions::default()
     };
-    let world = World::start_on(options, Some(Services::shared().await)).await;
+    let (kafka, services) = (Kafka::shared().await, Services::shared().await);
+    let world = World::start_on(kafka, options, Some(services)).await;
     rolls_back_in(world, mode).await;
 }
 
