@@ -87,7 +87,10 @@ func (d *driver) relayPlain(ctx context.Context, c Command, r *relay) error {
 
 func (d *driver) relayTransactions(ctx context.Context, c Command, r *relay) error {
 	base := []kgo.Opt{kgo.SeedBrokers(d.bootstrap...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.TransactionalID(c.TransactionalID), kgo.RequireStableFetchOffsets()}
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.TransactionalID(c.TransactionalID), kgo.RequireStableFetchOffsets(),
+		// Begun at once after another, a transaction may be refused for a moment. Records are then sent again after metadata has
+		// been asked for, which by default is not done more often than every five seconds.
+		kgo.MetadataMinAge(50 * time.Millisecond)}
 	session, err := kgo.NewGroupTransactSession(append(base, relayOptions(c)...)...)
 	if err != nil {
 		return err

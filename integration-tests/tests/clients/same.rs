@@ -60,8 +60,8 @@ impl Pair {
         Self {
             kafka_ports: (0..3).map(|at| kafka.port(at)).collect(),
             topics: kafka.topics(),
-            direct: Driver::start(client, &kafka.bootstrap(), "direct"),
-            through: Driver::start(client, &sidecar.bootstrap(), "through"),
+            direct: Driver::start(client, &kafka.bootstrap(), "direct").watched(),
+            through: Driver::start(client, &sidecar.bootstrap(), "through").watched(),
             _sidecar: sidecar,
         }
     }

@@ -1,12 +1,12 @@
-//! Brokers restart one after another, then the sidecars: every client goes on and nothing is lost, and with transactions nothing
-//! is done twice. A checkpoint of all of them is taken while they work.
+//! Brokers restart one after another, then the sidecars: every client goes on, nothing is lost, everything stays in order, and with
+//! transactions nothing is done twice. A checkpoint of all of them is taken while they work.
 //!
-//! Each client relays numbered records from one topic into a topic of its own. In the full form each does it directly too, and
-//! without transactions as well as with them.
+//! Each client relays numbered records from one topic into a topic of its own. In the full form each does it directly beside, on the
+//! same brokers at the same time, and without transactions as well as with them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    collections::BTreeSet,
+    time::{Duration, Instant},
 };
 
 use integration_tests::{
@@ -15,7 +15,7 @@ use integration_tests::{
     topics::unique_name,
     wait_until,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     driver::{Client, Driver},
@@ -29,6 +29,10 @@ const RECORDS_PER_SECOND: u64 = 150;
 const STEP: u64 = 150;
 /// How long a relay may take for that after one; a transaction that a broker took down with it times out in a minute.
 const STEP_DEADLINE: Duration = Duration::from_secs(120);
+/// How often a relay is asked how far it is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a whole topic is read again.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A checkpoint's deadlines, for a machine that has more to do than the clients have: still within their request timeouts.
 const PATIENT: [&str; 10] = [
@@ -44,32 +48,65 @@ const PATIENT: [&str; 10] = [
     "5",
 ];
 
+/// One relay: which client, with or without transactions, through a sidecar or directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// The library.
+    pub client: Client,
+    /// Whether records and positions are committed in transactions.
+    pub transactional: bool,
+    /// Whether a sidecar stands between.
+    pub through: bool,
+}
+
+/// What a relay saw of a disturbance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Records that it did once more.
+    pub repeated: u64,
+    /// The names of the errors that reached it.
+    pub errors: Vec<String>,
+}
+
+/// What a relay saw.
+#[derive(Clone, Debug)]
+pub struct Survived {
+    /// Who.
+    pub relay: Relay,
+    /// While the brokers restarted, one after another.
+    pub brokers: Outcome,
+    /// When its sidecar restarted; nothing happened to those without.
+    pub sidecar: Outcome,
+}
+
 struct Relaying {
-    client: Client,
+    relay: Relay,
     driver: Driver,
     out: String,
-    transactional: bool,
+    asked: Value,
     sidecar: Option<Sidecar>,
 }
 
 impl Relaying {
-    fn name(&self) -> String {
-        let way = if self.sidecar.is_some() {
-            "through a sidecar"
-        } else {
-            "directly"
-        };
-        let how = if self.transactional {
-            "with transactions"
-        } else {
-            "without transactions"
-        };
-        format!("{:?} {way} {how}", self.client)
+    async fn begin(&mut self) {
+        self.driver.ask("relay", self.asked.clone()).await;
     }
 
     async fn done(&mut self) -> u64 {
         let done = self.driver.ask("relayed", json!({})).await;
         done.as_u64().expect("a count")
+    }
+
+    /// Stops it; what it saw since it began, when `repeated` records had been done twice before.
+    async fn end(&mut self, kafka: &str, repeated: u64) -> Outcome {
+        let told = self.driver.ask("relay_end", json!({})).await;
+        let errors = serde_json::from_value(told["errors"].clone()).expect("names");
+        let outcome = Outcome {
+            repeated: repetitions(&numbers(kafka, &self.out).await) - repeated,
+            errors,
+        };
+        eprintln!("{:?}: {outcome:?}", self.relay);
+        outcome
     }
 }
 
@@ -98,12 +135,9 @@ impl World {
         let kafka = Kafka::start(options(version)).await;
         let input = kafka.topics().create_unique("numbers", PARTITIONS).await;
         let deployment = unique_name("survive");
+        let arguments = [&["--deployment", &deployment], &PATIENT[..]].concat();
         let admin = Admin::start(&AdminOptions {
-            arguments: [&["--deployment", &deployment], &PATIENT[..]]
-                .concat()
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+            arguments: arguments.into_iter().map(str::to_owned).collect(),
             ..AdminOptions::over(&kafka.bootstrap())
         })
         .await;
@@ -117,52 +151,55 @@ impl World {
         }
     }
 
-    async fn relay(&mut self, client: Client, transactional: bool, through: bool) {
-        let service = unique_name(client.slug());
-        let sidecar = if through {
+    async fn relay(&mut self, relay: Relay) {
+        let service = unique_name(relay.client.slug());
+        let kafka = self.kafka.bootstrap();
+        let sidecar = if relay.through {
             let options = SidecarOptions {
                 service: service.clone(),
                 deployment: self.deployment.clone(),
                 admin: Some(self.admin.url()),
                 state: vec!["none".into()],
-                ..SidecarOptions::transparent(&self.kafka.bootstrap())
+                ..SidecarOptions::transparent(&kafka)
             };
             Some(Sidecar::start(&options).await)
         } else {
             None
         };
-        let direct = self.kafka.bootstrap();
-        let bootstrap = sidecar.as_ref().map_or(direct, Sidecar::bootstrap);
-        let mut driver = Driver::start(client, &bootstrap, "relay");
-        let out = self
-            .kafka
-            .topics()
-            .create_unique(&service, PARTITIONS)
-            .await;
-        let mut asked = json!({ "topic": self.input, "to": out, "group": service, "protocol": protocol(client, &self.version) });
-        if transactional {
+        let bootstrap = sidecar.as_ref().map_or(kafka, Sidecar::bootstrap);
+        let topics = self.kafka.topics();
+        let out = topics.create_unique(&service, PARTITIONS).await;
+        let mut asked = json!({
+            "topic": self.input, "to": out, "group": service, "protocol": protocol(relay.client, &self.version)
+        });
+        if relay.transactional {
             asked["transactional_id"] = json!(service);
         }
-        driver.ask("relay", asked).await;
-        self.relays.push(Relaying {
-            client,
-            driver,
+        let mut relaying = Relaying {
+            relay,
+            driver: Driver::start(relay.client, &bootstrap, "relay"),
             out,
-            transactional,
+            asked,
             sidecar,
-        });
+        };
+        relaying.begin().await;
+        self.relays.push(relaying);
     }
 
     async fn progress(&mut self, after: &str) {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
+        let mut goals = Vec::new();
         for relay in &mut self.relays {
-            let (name, goal) = (relay.name(), relay.done().await + STEP);
+            goals.push(relay.done().await + STEP);
+        }
+        for (relay, goal) in self.relays.iter_mut().zip(goals) {
             while relay.done().await < goal {
                 assert!(
                     began.elapsed() < STEP_DEADLINE,
-                    "{name} does not go on {after}"
+                    "{:?} does not go on {after}",
+                    relay.relay
                 );
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(LOOK_INTERVAL).await;
             }
         }
         eprintln!("all went on {after}: {:?}", began.elapsed());
@@ -196,56 +233,69 @@ impl World {
         self.progress("after its sidecar restarted").await;
     }
 
+    /// Ends every relay; what each saw since it began.
+    async fn outcomes(&mut self, before: &[Outcome]) -> Vec<Outcome> {
+        let kafka = self.kafka.bootstrap();
+        let mut outcomes = Vec::new();
+        for (at, relay) in self.relays.iter_mut().enumerate() {
+            outcomes.push(relay.end(&kafka, before[at].repeated).await);
+        }
+        outcomes
+    }
+
+    /// Waits until every relay has done everything that was fed, and looks at the order.
     async fn verify(&mut self, fed: &[u64]) {
-        for relay in &mut self.relays {
-            let (name, kafka, out) = (relay.name(), self.kafka.bootstrap(), relay.out.clone());
-            wait_until(STEP_DEADLINE, &format!("{name}: every record"), || {
-                let (kafka, out) = (kafka.clone(), out.clone());
-                async move { holds_all(&numbers(&kafka, &out).await, fed) }
+        for relay in &self.relays {
+            let (who, kafka, out) = (relay.relay, &self.kafka.bootstrap(), &relay.out);
+            let what = format!("every record by {who:?}");
+            wait_until(STEP_DEADLINE, &what, || async {
+                let whole = holds_all(&numbers(kafka, out).await, fed);
+                if !whole {
+                    tokio::time::sleep(READ_INTERVAL).await;
+                }
+                whole
             })
             .await;
-            let came = numbers(&kafka, &out).await;
+            let came = numbers(kafka, out).await;
             for (partition, fed) in (0..).zip(fed) {
                 let mut seen = BTreeSet::new();
-                let first: Vec<u64> = came[&partition]
-                    .iter()
-                    .copied()
-                    .filter(|number| seen.insert(*number))
-                    .collect();
+                let numbers = came[&partition].iter().copied();
+                let first = numbers.filter(|number| seen.insert(*number));
                 assert!(
-                    first.iter().copied().eq(0..*fed),
-                    "{name}: partition {partition} is out of order"
+                    first.eq(0..*fed),
+                    "{who:?}: partition {partition} is out of order"
                 );
             }
-            let count: usize = came.values().map(Vec::len).sum();
-            let repeated = count as u64 - fed.iter().sum::<u64>();
-            let told = relay.driver.ask("relay_end", json!({})).await;
-            eprintln!("{name}: {repeated} repeated, errors {}", told["errors"]);
+            let repeated = repetitions(&came);
             assert!(
-                !relay.transactional || repeated == 0,
-                "{name}: {repeated} done twice"
+                !who.transactional || repeated == 0,
+                "{who:?}: {repeated} done twice"
             );
         }
     }
 }
 
-fn holds_all(came: &Numbers, fed: &[u64]) -> bool {
-    (0..).zip(fed).all(|(partition, fed)| {
-        let distinct: BTreeSet<u64> = came
-            .get(&partition)
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect();
-        distinct.len() as u64 == *fed
-    })
+fn distinct(numbers: &[u64]) -> u64 {
+    numbers.iter().collect::<BTreeSet<_>>().len() as u64
 }
 
-/// Who relays: with transactions?, through a sidecar?
-pub async fn survive(version: &str, who: &[(Client, bool, bool)]) {
+fn repetitions(came: &Numbers) -> u64 {
+    let of = |numbers: &Vec<u64>| numbers.len() as u64 - distinct(numbers);
+    came.values().map(of).sum()
+}
+
+fn holds_all(came: &Numbers, fed: &[u64]) -> bool {
+    (0..)
+        .zip(fed)
+        .all(|(partition, fed)| came.get(&partition).map_or(0, |n| distinct(n)) == *fed)
+}
+
+/// Has `relays` work through the restarts, all at once; what each saw. Where not asked for `apart`, everything that was seen counts as seen
+/// of the last restart: relays that leave their groups in between take their time.
+pub async fn survive(version: &str, relays: &[Relay], apart: bool) -> Vec<Survived> {
     let mut world = World::start(version).await;
-    for (client, transactional, through) in who {
-        world.relay(*client, *transactional, *through).await;
+    for relay in relays {
+        world.relay(*relay).await;
     }
     let feed = Feed::start(FeedOptions {
         bootstrap: world.kafka.bootstrap(),
@@ -257,23 +307,43 @@ pub async fn survive(version: &str, who: &[(Client, bool, bool)]) {
     });
     world.progress("at first").await;
     world.checkpoint().await;
-    world.progress("after the checkpoint").await;
     world.roll_brokers().await;
+    let mut brokers = vec![Outcome::default(); relays.len()];
+    if apart {
+        brokers = world.outcomes(&brokers).await;
+        for relay in &mut world.relays {
+            relay.begin().await;
+        }
+        world.progress("once more").await;
+    }
     world.restart_sidecars().await;
     let fed = feed.stop();
     world.verify(&fed).await;
-    let sums: BTreeMap<&str, u64> = BTreeMap::from([("fed", fed.iter().sum())]);
-    eprintln!("{sums:?}");
+    let sidecar = world.outcomes(&brokers).await;
+    eprintln!("{} records fed", fed.iter().sum::<u64>());
+    let seen = brokers.into_iter().zip(sidecar);
+    (relays.iter().zip(seen))
+        .map(|(relay, (brokers, sidecar))| Survived {
+            relay: *relay,
+            brokers,
+            sidecar,
+        })
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restarts_of_brokers_and_sidecars_are_survived() {
-    let who = [
-        (Client::Java, true, true),
-        (Client::Confluent, false, true),
-        (Client::Franz, false, true),
-        (Client::Aiokafka, false, true),
-        (Client::KafkaPython, false, true),
+    let relay = |client, transactional| Relay {
+        client,
+        transactional,
+        through: true,
+    };
+    let relays = [
+        relay(Client::Java, true),
+        relay(Client::Confluent, false),
+        relay(Client::Franz, true),
+        relay(Client::Aiokafka, false),
+        relay(Client::KafkaPython, false),
     ];
-    survive(integration_tests::kafka::VERSION_DEFAULT, &who).await;
+    survive(integration_tests::kafka::VERSION_DEFAULT, &relays, false).await;
 }
