@@ -74,16 +74,22 @@ pub(crate) fn expand(stored: &[u8], size: usize, hash: &Hash) -> Result<Vec<u8>,
         zstd::bulk::decompress(stored, size)
             .map_err(|error| format!("a chunk does not decompress: {error}"))?
     };
+    check(&chunk, size, hash)?;
+    Ok(chunk)
+}
+
+/// Whether `chunk` is the one of `size` bytes named `hash`; what does not fit is said in words.
+pub(crate) fn check(chunk: &[u8], size: usize, hash: &Hash) -> Result<(), String> {
     if chunk.len() != size {
         return Err(format!(
             "a chunk has {} bytes instead of {size}",
             chunk.len()
         ));
     }
-    if blake3::hash(&chunk) != *hash {
+    if blake3::hash(chunk) != *hash {
         return Err(format!("chunk {} does not match its hash", hash.to_hex()));
     }
-    Ok(chunk)
+    Ok(())
 }
 
 /// A hash as 64 hexadecimal digits in JSON.

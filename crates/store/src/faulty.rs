@@ -61,6 +61,7 @@ pub struct Faulty {
     inner: Arc<dyn Objects>,
     rules: Arc<Mutex<Vec<Rule>>>,
     writes: Arc<AtomicU64>,
+    reads: Arc<AtomicU64>,
 }
 
 impl Faulty {
@@ -71,6 +72,7 @@ impl Faulty {
             inner,
             rules: Arc::default(),
             writes: Arc::default(),
+            reads: Arc::default(),
         }
     }
 
@@ -97,6 +99,12 @@ impl Faulty {
     /// Works again.
     pub async fn heal(&self) {
         self.rules.lock().await.clear();
+    }
+
+    /// How many reads of one object were tried.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::SeqCst)
     }
 
     /// How many writes were tried.
@@ -187,16 +195,19 @@ impl Objects for Faulty {
     }
 
     async fn get(&self, key: &Key, bytes_max: u64) -> Result<Bytes, StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.before(Operation::Read, key.as_str()).await?;
         self.inner.get(key, bytes_max).await
     }
 
     async fn get_range(&self, key: &Key, offset: u64, len: u64) -> Result<Bytes, StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.before(Operation::Read, key.as_str()).await?;
         self.inner.get_range(key, offset, len).await
     }
 
     async fn head(&self, key: &Key) -> Result<Option<ObjectMeta>, StoreError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.before(Operation::Read, key.as_str()).await?;
         self.inner.head(key).await
     }

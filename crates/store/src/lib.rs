@@ -9,12 +9,16 @@
 
 mod checkpoint;
 mod chunk;
+mod chunks;
+mod compare;
+mod delta;
 mod directory;
 mod document;
 mod error;
 mod faulty;
 mod gc;
 mod key;
+mod known;
 mod layout;
 mod manifest;
 mod objects;
@@ -29,10 +33,12 @@ mod s3;
 mod spec;
 mod timeline;
 mod verify;
+mod window;
 mod writer;
 
 pub use checkpoint::{CheckpointStatus, CheckpointSummary, Deleted};
 pub use chunk::{CHUNK_BYTES_AVERAGE, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN};
+pub use delta::DELTA_BASES_MAX;
 pub use directory::Directory;
 pub use document::DOCUMENT_BYTES_MAX;
 pub use error::StoreError;
@@ -57,4 +63,4 @@ pub use verify::Verified;
 pub use writer::PartWriter;
 
 /// The version of everything this crate writes. A newer one is refused, unknown fields of the same one are tolerated.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;

@@ -5,7 +5,7 @@
 //! land outside the directory it is unpacked into.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Component, Path},
 };
 
@@ -13,7 +13,11 @@ use blake3::Hash;
 use cutline_model::{Epoch, ProcessId};
 use serde::{Deserialize, Serialize};
 
-use crate::{CHUNK_BYTES_MAX, PACK_BYTES_MAX, StoreError, chunk::hex};
+use crate::{
+    CHUNK_BYTES_MAX, PACK_BYTES_MAX, StoreError,
+    chunk::hex,
+    delta::{DELTA_BASES_MAX, Delta},
+};
 
 /// The most chunks a part may have: about 128 GiB of state. Their list is held in memory.
 pub const PART_CHUNKS_MAX: usize = 2_000_000;
@@ -218,6 +222,9 @@ pub(crate) struct PartManifest {
     pub(crate) entries: Vec<StoredEntry>,
     pub(crate) packs: Vec<PackName>,
     pub(crate) chunks: Vec<ChunkPlace>,
+    /// Which of the chunks are stored as differences, by index, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) deltas: Vec<Delta>,
 }
 
 impl PartManifest {
@@ -229,6 +236,7 @@ impl PartManifest {
         self.chunks
             .iter()
             .find_map(|chunk| self.chunk_fault(chunk))
+            .or_else(|| self.delta_fault())
             .or_else(|| {
                 let sum: u64 = self.entries.iter().map(|stored| stored.entry.bytes()).sum();
                 (sum != self.state_bytes)
@@ -253,6 +261,44 @@ impl PartManifest {
         })
     }
 
+    /// How far the chunks in each pack reach.
+    pub(crate) fn pack_ends(&self) -> Vec<u64> {
+        let mut ends = vec![0; self.packs.len()];
+        for chunk in &self.chunks {
+            let end = &mut ends[chunk.pack()];
+            *end = (*end).max(chunk.offset() + chunk.stored());
+        }
+        ends
+    }
+
+    /// The chunks that `chunk` is stored as a difference from; none when it is stored whole.
+    pub(crate) fn bases(&self, chunk: u32) -> &[u32] {
+        let found = self
+            .deltas
+            .binary_search_by_key(&chunk, |Delta(chunk, _)| *chunk);
+        found.map_or(&[], |at| &self.deltas[at].1)
+    }
+
+    /// Looked for before anything is read by them: that bases are whole chunks bounds how much a chunk can take.
+    fn delta_fault(&self) -> Option<String> {
+        let ascending = self.deltas.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        if !ascending {
+            return Some("its deltas are not in order, or a chunk is there twice".to_owned());
+        }
+        self.deltas.iter().find_map(|Delta(chunk, bases)| {
+            let is_whole =
+                |base: &u32| (*base as usize) < self.chunks.len() && self.bases(*base).is_empty();
+            let fits = self
+                .chunks
+                .get(*chunk as usize)
+                .is_some_and(|place| place.stored() < place.size() as u64)
+                && (1..=DELTA_BASES_MAX).contains(&bases.len())
+                && bases.iter().all(is_whole);
+            (!fits)
+                .then(|| format!("the delta of chunk {chunk} is impossible: its size or its bases"))
+        })
+    }
+
     fn entry_fault(&self, stored: &StoredEntry) -> Option<String> {
         if let Err(error) = stored.entry.check() {
             return Some(error.to_string());
@@ -272,49 +318,71 @@ impl PartManifest {
     }
 }
 
-/// Chunks that are already in the store, by hash.
-#[derive(Debug, Default)]
-pub(crate) struct KnownChunks {
-    pub(crate) packs: Vec<PackName>,
-    pub(crate) chunks: Vec<ChunkPlace>,
-    by_hash: HashMap<Hash, u32>,
-    pack_ends: Vec<u64>,
-}
-
-impl KnownChunks {
-    pub(crate) fn of(packs: Vec<PackName>, chunks: Vec<ChunkPlace>) -> Self {
-        let index = |at: usize| u32::try_from(at).expect("a part has fewer than 4 G chunks");
-        let by_hash = chunks
-            .iter()
-            .enumerate()
-            .map(|(at, chunk)| (*chunk.hash(), index(at)))
-            .collect();
-        let mut pack_ends = vec![0; packs.len()];
-        for chunk in &chunks {
-            let end = &mut pack_ends[chunk.pack()];
-            *end = (*end).max(chunk.offset() + chunk.stored());
-        }
-        Self {
-            packs,
-            chunks,
-            by_hash,
-            pack_ends,
-        }
-    }
-
-    /// How long pack `at` must be to hold every chunk that is known in it.
-    pub(crate) fn pack_end(&self, at: usize) -> u64 {
-        self.pack_ends[at]
-    }
-
-    pub(crate) fn find(&self, hash: &Hash) -> Option<&ChunkPlace> {
-        self.by_hash.get(hash).map(|&at| &self.chunks[at as usize])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A part of one file with two whole chunks and one that is a difference from them.
+    fn part() -> PartManifest {
+        let place = |name: &str, offset, stored| {
+            ChunkPlace(blake3::hash(name.as_bytes()), 0, offset, stored, 70_000)
+        };
+        let chunks = vec![
+            place("first", 100, 70_000),
+            place("second", 80_000, 70_000),
+            place("delta", 200_000, 500),
+        ];
+        let mut entry = Entry::file("a");
+        entry.kind = EntryKind::File {
+            bytes: 70_000,
+            hash: String::new(),
+        };
+        PartManifest {
+            format: crate::FORMAT,
+            epoch: Epoch(1),
+            process: ProcessId {
+                service: "bank".into(),
+                instance: None,
+            },
+            provider: "dir".to_owned(),
+            state_bytes: 70_000,
+            attributes: BTreeMap::new(),
+            entries: vec![StoredEntry {
+                entry,
+                chunks: vec![2],
+            }],
+            packs: vec![PackName(blake3::hash(b"pack"))],
+            chunks,
+            deltas: vec![Delta(2, vec![0, 1])],
+        }
+    }
+
+    #[test]
+    fn forged_deltas_are_refused_before_anything_is_read() {
+        assert_eq!(part().fault(), None);
+        let forged = [
+            (
+                "a delta of a delta",
+                vec![Delta(1, vec![0]), Delta(2, vec![1])],
+            ),
+            ("a circle", vec![Delta(1, vec![2]), Delta(2, vec![1])]),
+            ("a delta of itself", vec![Delta(2, vec![2])]),
+            ("a base that is not there", vec![Delta(2, vec![3])]),
+            ("a chunk that is not there", vec![Delta(3, vec![0])]),
+            ("no base", vec![Delta(2, vec![])]),
+            (
+                "too many bases",
+                vec![Delta(2, vec![0; DELTA_BASES_MAX + 1])],
+            ),
+            ("twice", vec![Delta(2, vec![0]), Delta(2, vec![1])]),
+            ("out of order", vec![Delta(2, vec![0]), Delta(1, vec![0])]),
+            ("no shorter than it is", vec![Delta(0, vec![1])]),
+        ];
+        for (what, deltas) in forged {
+            let fault = PartManifest { deltas, ..part() }.fault();
+            assert!(fault.is_some_and(|fault| fault.contains("delta")), "{what}");
+        }
+    }
 
     #[test]
     fn no_entry_can_be_unpacked_outside_its_directory() {

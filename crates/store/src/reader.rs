@@ -1,34 +1,36 @@
 //! Reading a part back: entries in the order they were written, every byte verified before it is handed out.
 //!
-//! A chunk is believed when its hash and size fit; a file is believed when its own hash fits too, which is told with its
-//! last bytes. Memory is bounded by [`WINDOW_BYTES_MAX`] and the part's own lists.
+//! A chunk is believed when its hash and size fit, and so is each chunk that it is a difference from; a file is believed
+//! when its own hash fits too, which is told with its last bytes. Memory is bounded: a few windows, a few bases, and the
+//! part's own lists.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
-use blake3::Hasher;
+use blake3::{Hash, Hasher};
 use bytes::Bytes;
 use cutline_model::{Epoch, PartRef, ProcessId};
 
 use crate::{
-    DOCUMENT_BYTES_MAX, Entry, EntryKind, Key, Objects, StoreError, chunk, document, layout,
-    packer::offload,
-    part::{ChunkPlace, PartManifest},
+    DELTA_BASES_MAX, DOCUMENT_BYTES_MAX, Entry, EntryKind, Key, Objects, StoreError, chunk, delta,
+    document, layout, packer::offload, part::PartManifest, window::Windows,
 };
 
-/// Neighbouring chunks are fetched together, up to so many stored bytes.
-const WINDOW_BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// Expanded bases held at a time: where a cut point moved, two neighbouring deltas share one.
+const BASES_MAX: usize = 2 * DELTA_BASES_MAX;
 
 /// A part being read.
 #[derive(Debug)]
 pub struct PartReader {
-    objects: Arc<dyn Objects>,
     key: Key,
     manifest: PartManifest,
     section: u32,
     /// The entry that [`PartReader::next_entry`] looks at next.
     next: usize,
     open: Option<OpenFile>,
-    window: Option<Window>,
+    windows: Windows,
+    pack_ends: Vec<u64>,
+    /// Bases that were read last, verified.
+    bases: VecDeque<(u32, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -38,13 +40,6 @@ struct OpenFile {
     hasher: Hasher,
 }
 
-#[derive(Debug)]
-struct Window {
-    pack: usize,
-    offset: u64,
-    bytes: Bytes,
-}
-
 impl PartReader {
     pub(crate) async fn open(
         objects: Arc<dyn Objects>,
@@ -52,13 +47,14 @@ impl PartReader {
     ) -> Result<Self, StoreError> {
         let (key, manifest) = load(&*objects, part).await?;
         Ok(Self {
-            objects,
+            windows: Windows::new(objects),
+            pack_ends: manifest.pack_ends(),
+            bases: VecDeque::new(),
             key,
             manifest,
             section: 0,
             next: 0,
             open: None,
-            window: None,
         })
     }
 
@@ -155,23 +151,25 @@ impl PartReader {
         let Some(&index) = self.manifest.entries[open.entry].chunks.get(open.chunk) else {
             return self.check_file(&open).map(|()| None);
         };
-        let place = self.manifest.chunks[index as usize].clone();
-        let stored = self.stored(&open, &place).await?;
-        let pack = self.pack_key(place.pack());
-        let (hash, size) = (*place.hash(), place.size());
+        let mut bases = Vec::new();
+        for &base in &self.manifest.bases(index).to_vec() {
+            bases.push(self.base(&open, base).await?);
+        }
+        let stored = self.stored(&open, index).await?;
+        let (hash, size) = self.named(index);
         let mut hasher = open.hasher;
         let (chunk, hasher) = offload(size, move || {
-            let chunk = chunk::expand(&stored, size, &hash);
+            let chunk = match bases.is_empty() {
+                true => chunk::expand(&stored, size, &hash),
+                false => delta::expand(&stored, &bases.concat(), size, &hash),
+            };
             if let Ok(chunk) = &chunk {
                 hasher.update(chunk);
             }
             (chunk, hasher)
         })
         .await?;
-        let chunk = chunk.map_err(|detail| StoreError::Damaged {
-            key: pack.to_string(),
-            detail,
-        })?;
+        let chunk = chunk.map_err(|detail| self.damaged(index, detail))?;
         open.hasher = hasher;
         open.chunk += 1;
         self.open = Some(open);
@@ -196,57 +194,65 @@ impl PartReader {
         })
     }
 
-    /// The stored form of a chunk, fetched together with those that follow it both in the file and in the pack.
-    async fn stored(&mut self, open: &OpenFile, place: &ChunkPlace) -> Result<Bytes, StoreError> {
-        if let Some(stored) = self.window.as_ref().and_then(|window| window.slice(place)) {
-            return Ok(stored);
+    /// A chunk that others are stored as differences from. It is verified for itself, so that damage is told of the
+    /// pack it is in.
+    async fn base(&mut self, open: &OpenFile, index: u32) -> Result<Bytes, StoreError> {
+        if let Some((_, base)) = self.bases.iter().find(|(held, _)| *held == index) {
+            return Ok(base.clone());
         }
-        let mut end = place.offset() + place.stored();
-        for &index in &self.manifest.entries[open.entry].chunks[open.chunk + 1..] {
-            let next = &self.manifest.chunks[index as usize];
-            let follows = next.pack() == place.pack() && next.offset() == end;
-            if !follows || end + next.stored() - place.offset() > WINDOW_BYTES_MAX {
-                break;
-            }
-            end += next.stored();
+        let stored = self.stored(open, index).await?;
+        let (hash, size) = self.named(index);
+        let base = offload(size, move || chunk::expand(&stored, size, &hash)).await?;
+        let base = Bytes::from(base.map_err(|detail| self.damaged(index, detail))?);
+        if self.bases.len() >= BASES_MAX {
+            self.bases.pop_front();
         }
-        // The old window goes first, so that there are never two.
-        self.window = None;
-        let key = self.pack_key(place.pack());
-        let bytes = self
-            .objects
-            .get_range(&key, place.offset(), end - place.offset())
-            .await?;
-        let window = self.window.insert(Window {
-            pack: place.pack(),
-            offset: place.offset(),
-            bytes,
-        });
-        Ok(window
-            .slice(place)
-            .expect("the window begins with this chunk"))
+        self.bases.push_back((index, base.clone()));
+        Ok(base)
     }
 
-    fn pack_key(&self, pack: usize) -> Key {
-        layout::pack(&self.manifest.packs[pack].0)
+    /// The stored form of a chunk, fetched together with what is needed next of the same pack.
+    async fn stored(&mut self, open: &OpenFile, index: u32) -> Result<Bytes, StoreError> {
+        if let Some(stored) = self.windows.find(&self.manifest.chunks[index as usize]) {
+            return Ok(stored);
+        }
+        let end = self.plan(open, index);
+        let place = &self.manifest.chunks[index as usize];
+        let pack = &self.manifest.packs[place.pack()];
+        self.windows.fetch(pack, place, end).await
+    }
+
+    /// Up to where to fetch; what is held and not needed soon makes room.
+    fn plan(&mut self, open: &OpenFile, index: u32) -> u64 {
+        let manifest = &self.manifest;
+        let later = manifest.entries[open.entry + 1..].iter();
+        let later = later.flat_map(|stored| &stored.chunks);
+        let needed = manifest.entries[open.entry].chunks[open.chunk..]
+            .iter()
+            .chain(later)
+            .flat_map(|chunk| manifest.bases(*chunk).iter().chain([chunk]))
+            .map(|&index| &manifest.chunks[index as usize]);
+        self.windows.keep(needed.clone());
+        let place = &manifest.chunks[index as usize];
+        let pack_end = self.pack_ends[place.pack()];
+        self.windows.plan(place, needed, pack_end)
+    }
+
+    fn named(&self, index: u32) -> (Hash, usize) {
+        let place = &self.manifest.chunks[index as usize];
+        (*place.hash(), place.size())
+    }
+
+    fn damaged(&self, index: u32, detail: String) -> StoreError {
+        let pack = self.manifest.chunks[index as usize].pack();
+        StoreError::Damaged {
+            key: layout::pack(&self.manifest.packs[pack].0).to_string(),
+            detail,
+        }
     }
 
     pub(crate) fn chunk_count(&self) -> u64 {
         self.manifest.chunks.len() as u64
-    }
-}
-
-impl Window {
-    fn slice(&self, place: &ChunkPlace) -> Option<Bytes> {
-        let start = place
-            .offset()
-            .checked_sub(self.offset)
-            .filter(|_| place.pack() == self.pack)?;
-        let end = start + place.stored();
-        (end <= self.bytes.len() as u64).then(|| {
-            let index = |at: u64| usize::try_from(at).expect("it lies inside a buffer");
-            self.bytes.slice(index(start)..index(end))
-        })
     }
 }
 

@@ -4,8 +4,12 @@
 //! wins each, however long any of them slept. The repository knows the layout and the order of writes; what a
 //! checkpoint means it does not know.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use blake3::Hash;
 use bytes::Bytes;
 use cutline_model::{Epoch, PartRef, ProcessId};
 use jiff::Timestamp;
@@ -14,9 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CheckpointStatus, Created, FORMAT, Manifest, Objects, PartReader, PartWriter, StoreError,
-    document, layout,
-    part::{KnownChunks, PackName, PartManifest},
-    reader,
+    document, known::KnownChunks, layout, part::PackName, reader,
 };
 
 /// How many completed checkpoints are looked through for an earlier part of a process; further back little is the same.
@@ -25,6 +27,8 @@ const BASE_LOOKBACK_MAX: usize = 8;
 const PROBE_RACERS: u8 = 8;
 /// Processes whose last part is remembered: a sidecar writes for one.
 const BASE_CACHE_MAX: usize = 16;
+/// Damaged chunks that are remembered.
+const SPOILT_MAX: usize = 100_000;
 
 /// One store's checkpoints. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -264,9 +268,8 @@ impl Repository {
         let known = match self.cache.recall(old, process) {
             Some(known) => known,
             None => {
-                let (_, PartManifest { packs, chunks, .. }) =
-                    reader::load(&*self.objects, &part).await?;
-                Arc::new(KnownChunks::of(packs, chunks))
+                let (_, part) = reader::load(&*self.objects, &part).await?;
+                Arc::new(KnownChunks::of(part))
             }
         };
         // First the claim, then the look: whoever deletes that checkpoint either sees the claim or is seen here.
@@ -315,23 +318,41 @@ impl Repository {
 
 /// The chunks of parts written by this run, so that the next one need not read them back.
 #[derive(Debug, Default)]
-pub(crate) struct BaseCache(Mutex<HashMap<ProcessId, (Epoch, Arc<KnownChunks>)>>);
+pub(crate) struct BaseCache {
+    parts: Mutex<HashMap<ProcessId, (Epoch, Arc<KnownChunks>)>>,
+    /// Chunks, after their packs, that were read back and were not what had been written.
+    spoilt: Mutex<HashSet<(Hash, Hash)>>,
+}
 
 impl BaseCache {
     pub(crate) fn remember(&self, epoch: Epoch, process: ProcessId, chunks: KnownChunks) {
-        let mut cache = self.0.lock();
-        if cache.len() >= BASE_CACHE_MAX {
-            cache.clear();
+        let mut parts = self.parts.lock();
+        if parts.len() >= BASE_CACHE_MAX {
+            parts.clear();
         }
-        cache.insert(process, (epoch, Arc::new(chunks)));
+        parts.insert(process, (epoch, Arc::new(chunks)));
     }
 
     fn recall(&self, epoch: Epoch, process: &ProcessId) -> Option<Arc<KnownChunks>> {
-        self.0
+        self.parts
             .lock()
             .get(process)
             .filter(|(of, _)| *of == epoch)
             .map(|(_, chunks)| Arc::clone(chunks))
+    }
+
+    pub(crate) fn spoil(&self, pack: Hash, chunk: Hash) {
+        let mut spoilt = self.spoilt.lock();
+        // One that is forgotten is found out again.
+        if spoilt.len() >= SPOILT_MAX {
+            spoilt.clear();
+        }
+        spoilt.insert((pack, chunk));
+    }
+
+    pub(crate) fn is_spoilt(&self, pack: Hash, chunk: Hash) -> bool {
+        let spoilt = self.spoilt.lock();
+        !spoilt.is_empty() && spoilt.contains(&(pack, chunk))
     }
 }
 

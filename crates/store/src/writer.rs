@@ -4,7 +4,7 @@
 //! the part's own lists. A writer dropped midway leaves packs that nothing refers to, and no part.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     ops::Range,
     sync::Arc,
     time::Instant,
@@ -14,10 +14,14 @@ use blake3::{Hash, Hasher};
 use cutline_model::{Epoch, PartRef, ProcessId};
 
 use crate::{
-    Created, Entry, EntryKind, FORMAT, Objects, PART_CHUNKS_MAX, PART_ENTRIES_MAX, StoreError,
-    chunk, document, layout,
+    Created, Entry, EntryKind, FORMAT, Objects, PART_ENTRIES_MAX, StoreError, chunk,
+    chunks::{Chunks, Finished},
+    compare::{Comparer, New},
+    document,
+    known::{Cursor, KnownChunks},
+    layout,
     packer::{Packer, offload},
-    part::{ChunkPlace, KnownChunks, PartManifest, StoredEntry},
+    part::{PartManifest, StoredEntry},
     repository::BaseCache,
 };
 
@@ -36,16 +40,13 @@ pub struct PartWriter {
     provider: String,
     started: Instant,
     base: Arc<KnownChunks>,
-    /// For each pack of the base: its index here, or `None` when it cannot be relied on.
-    base_packs: HashMap<usize, Option<u32>>,
     attributes: BTreeMap<String, String>,
     section: u32,
     entries: Vec<StoredEntry>,
     open: Option<OpenFile>,
     batch: Vec<u8>,
-    packer: Packer,
-    chunks: Vec<ChunkPlace>,
-    own: HashMap<Hash, u32>,
+    chunks: Chunks,
+    comparer: Comparer,
     state_bytes: u64,
 }
 
@@ -54,6 +55,8 @@ struct OpenFile {
     stored: StoredEntry,
     hasher: Hasher,
     bytes: u64,
+    /// Where in the base the next bytes stood.
+    cursor: Cursor,
 }
 
 impl PartWriter {
@@ -66,6 +69,8 @@ impl PartWriter {
         base: Arc<KnownChunks>,
     ) -> Self {
         let packer = Packer::new(Arc::clone(&objects), epoch, process.clone());
+        let chunks = Chunks::new(Arc::clone(&base), Arc::clone(&cache), packer);
+        let comparer = Comparer::new(Arc::clone(&objects), Arc::clone(&base));
         Self {
             objects,
             cache,
@@ -74,15 +79,13 @@ impl PartWriter {
             provider,
             started: Instant::now(),
             base,
-            base_packs: HashMap::new(),
             attributes: BTreeMap::new(),
             section: 0,
             entries: Vec::new(),
             open: None,
             batch: Vec::new(),
-            packer,
-            chunks: Vec::new(),
-            own: HashMap::new(),
+            chunks,
+            comparer,
             state_bytes: 0,
         }
     }
@@ -134,6 +137,7 @@ impl PartWriter {
         };
         if file {
             self.open = Some(OpenFile {
+                cursor: self.base.begin(self.section, &stored.entry.path),
                 stored,
                 hasher: Hasher::new(),
                 bytes: 0,
@@ -200,7 +204,12 @@ impl PartWriter {
     pub async fn finish(self) -> Result<PartRef, StoreError> {
         self.no_open_file()?;
         self.no_twins()?;
-        let (packs, pack_bytes) = self.packer.finish().await?;
+        let Finished {
+            packs,
+            chunks,
+            deltas,
+            uploaded_bytes,
+        } = self.chunks.finish().await?;
         let manifest = PartManifest {
             format: FORMAT,
             epoch: self.epoch,
@@ -210,7 +219,8 @@ impl PartWriter {
             attributes: self.attributes,
             entries: self.entries,
             packs,
-            chunks: self.chunks,
+            chunks,
+            deltas,
         };
         if let Some(fault) = manifest.fault() {
             return Err(StoreError::Invalid {
@@ -224,16 +234,17 @@ impl PartWriter {
             key: key.to_string(),
             hash,
             state_bytes: manifest.state_bytes,
-            uploaded_bytes: pack_bytes + bytes.len() as u64,
-            provider: manifest.provider,
+            uploaded_bytes: uploaded_bytes + bytes.len() as u64,
+            provider: manifest.provider.clone(),
             async_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
         // Its name is its content: one that is there already is this one, written by an attempt whose answer got lost.
         if self.objects.put_new(&key, bytes.clone()).await? == Created::AlreadyExists {
             self.objects.put_pack(&key, bytes).await?;
         }
-        let known = KnownChunks::of(manifest.packs, manifest.chunks);
-        self.cache.remember(manifest.epoch, manifest.process, known);
+        let (epoch, process) = (manifest.epoch, manifest.process.clone());
+        self.cache
+            .remember(epoch, process, KnownChunks::of(manifest));
         Ok(part)
     }
 
@@ -252,94 +263,65 @@ impl PartWriter {
         } = offload(batch.len(), move || Cut::of(batch, hasher, last)).await?;
         open.hasher = hasher;
         open.bytes += used as u64;
-        let batch = self.store_new(batch, &cuts).await?;
-        let places = cuts.iter().map(|(hash, _)| self.own[hash]);
+        let mut cursor = open.cursor;
+        let batch = self.store_new(batch, &cuts, &mut cursor).await?;
+        let places = cuts.iter().map(|(hash, _)| {
+            let index = self.chunks.index(hash);
+            index.expect("it was stored just now or before")
+        });
         let open = self
             .open
             .as_mut()
             .expect("it was open above and only end_file closes it");
         open.stored.chunks.extend(places);
+        open.cursor = cursor;
         self.batch = batch;
         self.batch.drain(..used);
         Ok(())
     }
 
+    /// Writes what of `cuts` the store does not have, and moves `cursor` past all of it.
     async fn store_new(
         &mut self,
         batch: Vec<u8>,
         cuts: &[(Hash, Range<usize>)],
+        cursor: &mut Cursor,
     ) -> Result<Vec<u8>, StoreError> {
+        let base = Arc::clone(&self.base);
         let (mut new, mut seen) = (Vec::new(), HashSet::new());
+        let mut ends_new = false;
         for (hash, at) in cuts {
-            if !self.is_stored(hash).await? && seen.insert(*hash) {
-                new.push((*hash, at.clone()));
+            let known = base.find(hash);
+            let stored = self.chunks.is_stored(hash).await?;
+            let replaced = match known {
+                Some(known) if stored => {
+                    cursor.pass(&base, known);
+                    Vec::new()
+                }
+                _ => cursor.replace(&base, at.len()),
+            };
+            ends_new = !stored && seen.insert(*hash);
+            if ends_new {
+                new.push(New {
+                    hash: *hash,
+                    at: at.clone(),
+                    replaced,
+                });
             }
         }
-        let (batch, compressed) = offload(batch.len(), move || {
-            let mut compressor = chunk::Compressor::new();
-            let compress = |(hash, at): (Hash, Range<usize>)| {
-                (hash, at.len(), compressor.compress(&batch[at]))
-            };
-            let compressed = new.into_iter().map(compress).collect::<Vec<_>>();
-            (batch, compressed)
-        })
-        .await?;
-        for (hash, size, stored) in compressed {
-            let (pack, offset) = self.packer.add(&stored).await?;
-            let narrow =
-                |bytes: usize| u32::try_from(bytes).expect("a chunk is far smaller than 4 GiB");
-            self.note_chunk(ChunkPlace(
-                hash,
-                pack,
-                offset,
-                narrow(stored.len()),
-                narrow(size),
-            ))?;
+        if new.is_empty() {
+            return Ok(batch);
         }
-        Ok(batch)
-    }
-
-    /// True when a chunk need not be written; it is among this part's own then.
-    async fn is_stored(&mut self, hash: &Hash) -> Result<bool, StoreError> {
-        if self.own.contains_key(hash) {
-            return Ok(true);
+        let compared = self.comparer.compare(&mut self.chunks, batch, new).await?;
+        for new in &compared.stored {
+            self.chunks
+                .add(new.hash, new.size, &new.bytes, &new.bases)
+                .await?;
         }
-        let base = Arc::clone(&self.base);
-        let Some(known) = base.find(hash) else {
-            return Ok(false);
-        };
-        let Some(pack) = self.base_pack(known.pack()).await? else {
-            return Ok(false);
-        };
-        self.note_chunk(known.in_pack(pack)).map(|()| true)
-    }
-
-    /// The index here of pack `at` of the base. A pack that is gone or too short is not relied on: its chunks are
-    /// written again, so one damaged pack does not spoil every checkpoint to come.
-    async fn base_pack(&mut self, at: usize) -> Result<Option<u32>, StoreError> {
-        if let Some(known) = self.base_packs.get(&at) {
-            return Ok(*known);
+        if let Some((old, bytes)) = compared.end.filter(|_| ends_new) {
+            cursor.align(&base, old, bytes);
         }
-        let name = self.base.packs[at].0;
-        let index = self.packer.refer(name, self.base.pack_end(at)).await?;
-        if index.is_none() {
-            let pack = name.to_hex();
-            tracing::warn!(%pack, "a pack of the last part is missing or too short; its chunks are written again");
-        }
-        self.base_packs.insert(at, index);
-        Ok(index)
-    }
-
-    fn note_chunk(&mut self, place: ChunkPlace) -> Result<(), StoreError> {
-        limit(
-            "the number of chunks of a part",
-            self.chunks.len() + 1,
-            PART_CHUNKS_MAX,
-        )?;
-        let index = u32::try_from(self.chunks.len()).expect("a part has fewer than 4 G chunks");
-        self.own.insert(*place.hash(), index);
-        self.chunks.push(place);
-        Ok(())
+        Ok(compared.batch)
     }
 
     fn no_open_file(&self) -> Result<(), StoreError> {

@@ -183,7 +183,7 @@ async fn a_newer_format_is_refused_and_says_to_upgrade() {
     let path = world.path("repository.json");
     let newer = fs::read_to_string(&path)
         .unwrap()
-        .replace("\"format\": 1", "\"format\": 2");
+        .replace("\"format\": 2", "\"format\": 3");
     fs::write(&path, newer).unwrap();
     let store = std::sync::Arc::new(world.store.clone());
     let error = cutline_store::Repository::open(store).await.unwrap_err();

@@ -6,4 +6,5 @@ mod collect;
 mod contract;
 mod damage;
 mod decide;
+mod delta;
 mod part;
