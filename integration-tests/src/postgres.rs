@@ -273,7 +273,8 @@ fn run(command: &mut Command) {
 }
 
 /// A program of the newest PostgreSQL that is installed; Debian keeps them out of `PATH`.
-fn program(name: &str) -> PathBuf {
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten();

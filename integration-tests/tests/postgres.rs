@@ -5,6 +5,8 @@
     reason = "a test fails where something cannot be done"
 )]
 
+#[path = "postgres/figures.rs"]
+mod figures;
 #[path = "postgres/world.rs"]
 mod world;
 

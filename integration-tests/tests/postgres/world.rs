@@ -130,35 +130,16 @@ impl World {
     }
 
     pub async fn writer(&self, epoch: u64) -> PartWriter {
-        self.repository
-            .part_writer(Epoch(epoch), &process(), "postgres")
-            .await
-            .unwrap()
+        writer_in(&self.repository, epoch, "postgres").await
     }
 
     pub async fn record(&self, epoch: u64, provider: &dyn Provider) -> Result<PartRef, StateError> {
-        let fixed = provider.fix().await?;
-        let mut part = self.writer(epoch).await;
-        fixed.copy(&mut part).await?;
-        Ok(part.finish().await?)
+        record_in(&self.repository, epoch, provider).await
     }
 
     /// A COMPLETED checkpoint, for the next one to build on.
     pub async fn checkpoint(&self, epoch: u64, provider: &dyn Provider) -> PartRef {
-        self.repository
-            .claim_epoch(Epoch(epoch), "test")
-            .await
-            .unwrap();
-        let part = self.record(epoch, provider).await.unwrap();
-        let mut manifest = Manifest::new(
-            Epoch(epoch),
-            Outcome::Completed,
-            Mode::Aligned,
-            jiff::Timestamp::now(),
-        );
-        manifest.processes = vec![process_record(&part)];
-        self.repository.decide(&manifest).await.unwrap();
-        part
+        checkpoint_in(&self.repository, epoch, provider).await
     }
 
     pub async fn restore(&self, provider: &dyn Provider, part: &PartRef) -> Result<(), StateError> {
@@ -176,4 +157,41 @@ impl World {
             .cloned()
             .collect()
     }
+}
+
+/// A COMPLETED checkpoint in a repository, for the next one to build on.
+pub async fn checkpoint_in(
+    repository: &Repository,
+    epoch: u64,
+    provider: &dyn Provider,
+) -> PartRef {
+    repository.claim_epoch(Epoch(epoch), "test").await.unwrap();
+    let part = record_in(repository, epoch, provider).await.unwrap();
+    let mut manifest = Manifest::new(
+        Epoch(epoch),
+        Outcome::Completed,
+        Mode::Aligned,
+        jiff::Timestamp::now(),
+    );
+    manifest.processes = vec![process_record(&part)];
+    repository.decide(&manifest).await.unwrap();
+    part
+}
+
+async fn record_in(
+    repository: &Repository,
+    epoch: u64,
+    provider: &dyn Provider,
+) -> Result<PartRef, StateError> {
+    let fixed = provider.fix().await?;
+    let mut part = writer_in(repository, epoch, provider.name()).await;
+    fixed.copy(&mut part).await?;
+    Ok(part.finish().await?)
+}
+
+async fn writer_in(repository: &Repository, epoch: u64, provider: &str) -> PartWriter {
+    repository
+        .part_writer(Epoch(epoch), &process(), provider)
+        .await
+        .unwrap()
 }
