@@ -21,6 +21,17 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
+/// What becomes of aborted records in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aborted {
+    /// The client reads what is not committed: it is given them.
+    Shown,
+    /// The client reads what is committed, and is told of none.
+    Absent,
+    /// The client reads what is committed, and is told of some: it drops them.
+    Hidden,
+}
+
 /// The highest record delivered that the client can see.
 #[derive(Clone, Copy, Debug)]
 struct Delivered {
@@ -50,8 +61,9 @@ struct Input {
     end: Offset,
     /// Nothing from this offset on is delivered.
     hold: Option<Offset>,
-    /// True when aborted records are kept from the client, as far as its answers tell.
-    committed_only: bool,
+    /// What its answers told of aborted records: some were dropped by a client, or given to one.
+    hides_aborted: bool,
+    shows_aborted: bool,
     /// Records below this were delivered again although a group had committed past them: only a commit beyond it, or one
     /// seen below it, tells that their second delivery is finished.
     rewound: Option<Offset>,
@@ -70,7 +82,8 @@ impl Input {
             end: offset,
             hold: None,
             at_marker: false,
-            committed_only: false,
+            hides_aborted: false,
+            shows_aborted: false,
             rewound: None,
             committed: None,
         }
@@ -213,7 +226,7 @@ impl Inputs {
         &mut self,
         conn: ConnId,
         partition: &TopicPartition,
-        sees_aborted: bool,
+        aborted: Aborted,
         batches: &[Batch],
         armed: &BTreeSet<MarkerId>,
         masks: &Masks,
@@ -236,7 +249,8 @@ impl Inputs {
         let armed = if input.hold.is_none() { armed } else { &none };
         let mut met = None;
         let mut delivery = Delivery::Unchanged;
-        input.committed_only |= !sees_aborted;
+        input.hides_aborted |= aborted == Aborted::Hidden;
+        input.shows_aborted |= aborted == Aborted::Shown;
         for batch in batches {
             let verdict = verdict_of(batch, hold, armed, masked);
             verdicts.push(verdict);
@@ -254,7 +268,7 @@ impl Inputs {
                 break;
             }
             if batch.complete {
-                note_delivered(input, conn, batch, verdict, sees_aborted);
+                note_delivered(input, conn, batch, verdict, aborted);
             }
         }
         (delivery, met)
@@ -402,7 +416,8 @@ impl Inputs {
             (committed, _) => Finished::LookAside {
                 from: committed.unwrap_or(input.first_fetch),
                 to: goal,
-                committed_only: input.committed_only,
+                // Of two readers of different isolation one may have aborted records in its hands.
+                committed_only: input.hides_aborted && !input.shows_aborted,
             },
         }
     }
@@ -449,7 +464,7 @@ fn note_delivered(
     conn: ConnId,
     batch: &Batch,
     verdict: Verdict,
-    sees_aborted: bool,
+    aborted: Aborted,
 ) {
     let end = batch.last.next();
     input.end = input.end.max(end);
@@ -461,7 +476,7 @@ fn note_delivered(
         .delivered
         .is_none_or(|delivered| delivered.last < batch.last)
     {
-        let certain = batch.is_dense() && (sees_aborted || !batch.transactional);
+        let certain = batch.is_dense() && (aborted != Aborted::Hidden || !batch.transactional);
         input.delivered = Some(Delivered {
             last: batch.last,
             certain,

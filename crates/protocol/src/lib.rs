@@ -35,7 +35,7 @@ pub use coordinator::{
 };
 pub use cut::{Cut, End, ProcessPart, SidecarPart, Violation};
 pub use inherited::{Began, Inherited};
-pub use input::{ConnId, Finished, Inputs};
+pub use input::{Aborted, ConnId, Finished, Inputs};
 pub use moment::Moment;
 pub use output::{Admission, Outputs, ProduceAnswer, ProduceIntent, Ticket};
 pub use process::{Committed, MarkPair, Process, ProcessConfig, ProcessOutput};

@@ -9,7 +9,7 @@ use cutline_model::{
     TopicPartition, View,
 };
 use cutline_protocol::{
-    Admission, Batch, ConnId, Control, Cut, Delivery, End, MarkPair, Moment, Process,
+    Aborted, Admission, Batch, ConnId, Control, Cut, Delivery, End, MarkPair, Moment, Process,
     ProcessConfig, ProcessOutput, ProduceAnswer, ProduceIntent, SidecarPart, Ticket, Verdict,
     Violation,
 };
@@ -134,17 +134,37 @@ impl Scene {
         partition: i32,
         batches: &[Batch],
     ) -> (Delivery, Vec<Verdict>) {
+        self.deliver_over(CONN, Aborted::Shown, millis, partition, batches)
+    }
+
+    fn deliver_over(
+        &mut self,
+        conn: ConnId,
+        aborted: Aborted,
+        millis: u64,
+        partition: i32,
+        batches: &[Batch],
+    ) -> (Delivery, Vec<Verdict>) {
         let mut verdicts = Vec::new();
         let delivery = self.process.deliver(
             at(millis),
-            CONN,
+            conn,
             &input(partition),
-            true,
+            aborted,
             batches,
             &mut verdicts,
         );
         self.take();
         (delivery, verdicts)
+    }
+
+    /// Whether the looks into the log that were asked for are only for what was committed.
+    fn looks_only_for_committed(&self) -> Vec<bool> {
+        let looks = self.outputs.iter().filter_map(|output| match output {
+            ProcessOutput::LookAside { committed_only, .. } => Some(*committed_only),
+            _ => None,
+        });
+        looks.collect()
     }
 
     /// Answers the last question for committed offsets with `committed` on both partitions.
@@ -290,6 +310,27 @@ fn nothing_is_recorded_before_all_that_was_delivered_is_committed() {
         !scene.process.outputs().is_closed(),
         "what is under way may still be produced"
     );
+}
+
+#[test]
+fn aborted_records_count_when_one_of_two_readers_was_given_them() {
+    let looks = |readers: &[(ConnId, Aborted)]| {
+        let mut scene = Scene::armed(Mode::Unaligned);
+        let batch = Batch {
+            transactional: true,
+            ..data(0, 10)
+        };
+        for (conn, aborted) in readers {
+            scene.deliver_over(*conn, *aborted, 1, 0, &[batch]);
+        }
+        scene.tell(2, ToSidecar::Go { epoch: EPOCH });
+        scene.commit(3, [9, 0]);
+        scene.looks_only_for_committed()
+    };
+    let other = ConnId(2);
+    assert_eq!(looks(&[(CONN, Aborted::Hidden)]), [true]);
+    let both = [(CONN, Aborted::Hidden), (other, Aborted::Shown)];
+    assert_eq!(looks(&both), [false]);
 }
 
 #[test]

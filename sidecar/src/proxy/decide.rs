@@ -11,7 +11,7 @@ use std::{
 
 use cutline_model::{GroupId, Offset, TopicPartition};
 use cutline_protocol::{
-    Admission, Batch, ConnId, Delivery, Moment, Process, ProcessOutput, ProduceAnswer,
+    Aborted, Admission, Batch, ConnId, Delivery, Moment, Process, ProcessOutput, ProduceAnswer,
     ProduceIntent, Ticket, Verdict,
 };
 use parking_lot::Mutex;
@@ -44,8 +44,8 @@ struct Core {
 pub struct Arrival<'a> {
     /// Which partition.
     pub partition: &'a TopicPartition,
-    /// False when a `read_committed` client is told of aborted transactions.
-    pub sees_aborted: bool,
+    /// What the client does with aborted records.
+    pub aborted: Aborted,
     /// Every whole batch.
     pub batches: &'a [Batch],
 }
@@ -200,7 +200,7 @@ impl Decide {
                 now,
                 conn,
                 arrival.partition,
-                arrival.sees_aborted,
+                arrival.aborted,
                 arrival.batches,
                 &mut verdicts,
             );

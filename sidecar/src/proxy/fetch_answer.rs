@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use cutline_model::TopicPartition;
-use cutline_protocol::{Batch, ConnId, Control, Verdict};
+use cutline_protocol::{Aborted, Batch, ConnId, Control, Verdict};
 use cutline_wire::{
     batch::{self, batches},
     fetch::{FetchAnswer, FetchedPartition},
@@ -124,7 +124,11 @@ fn decide(
         .filter_map(|part| {
             Some(Arrival {
                 partition: part.partition.as_ref()?,
-                sees_aborted: expected.isolation == 0 || !part.fetched.has_aborted,
+                aborted: match (expected.isolation, part.fetched.has_aborted) {
+                    (0, _) => Aborted::Shown,
+                    (_, false) => Aborted::Absent,
+                    (_, true) => Aborted::Hidden,
+                },
                 batches: &part.shown,
             })
         })

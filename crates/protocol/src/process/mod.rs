@@ -28,7 +28,7 @@ pub use self::ask::{Committed, MarkPair, ProcessConfig, ProcessOutput};
 use self::attempt::{Attempt, LateMark, Phase};
 use crate::{
     batch::{Batch, Delivery, Verdict},
-    input::{ConnId, Inputs},
+    input::{Aborted, ConnId, Inputs},
     mask::Masks,
     moment::Moment,
     output::{Admission, Outputs, ProduceAnswer, ProduceIntent, Ticket},
@@ -149,14 +149,14 @@ impl Process {
         self.inputs.may_fetch(now, conn, partition, offset)
     }
 
-    /// These batches of `partition` came back: which of them reach the application? `sees_aborted` is true unless a
-    /// `read_committed` client was told of aborted transactions in this answer.
+    /// These batches of `partition` came back: which of them reach the application? `aborted` is what the
+    /// client does with aborted records.
     pub fn deliver(
         &mut self,
         now: Moment,
         conn: ConnId,
         partition: &TopicPartition,
-        sees_aborted: bool,
+        aborted: Aborted,
         batches: &[Batch],
         verdicts: &mut Vec<Verdict>,
     ) -> Delivery {
@@ -168,7 +168,7 @@ impl Process {
         let (delivery, met) = self.inputs.deliver(
             conn,
             partition,
-            sees_aborted,
+            aborted,
             batches,
             armed,
             &self.masks,

@@ -1,7 +1,7 @@
 //! Fetching: a consumer's connection asks, the sidecar may hold it back, the answer passes what the core lets pass.
 
 use cutline_model::Offset;
-use cutline_protocol::Verdict;
+use cutline_protocol::{Aborted, Verdict};
 use rand::Rng;
 
 use super::{
@@ -143,7 +143,7 @@ impl World {
         let conn = self.insts[inst].conn(consumer, lane);
         let mut verdicts = Vec::new();
         let process = &mut self.insts[inst].sidecar.process;
-        process.deliver(now, conn, &tp, true, &headers, &mut verdicts);
+        process.deliver(now, conn, &tp, Aborted::Shown, &headers, &mut verdicts);
         let this = &mut self.insts[inst].consumers[consumer];
         let Some(fetch) = this.fetch.get_mut(&part) else {
             return;
