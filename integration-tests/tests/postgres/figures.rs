@@ -4,6 +4,11 @@
 //! `CUTLINE_POSTGRES_MIB` enlarges both, which are small otherwise. Rates are printed; what must hold is asserted. The table
 //! is kept in a directory, as `pg_dump` keeps its archive; the SQLite database in a real S3.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures are what it is for, when a person runs it"
+)]
+
 use std::{path::Path, process::Command, sync::Arc, time::Instant};
 
 use cutline_model::PartRef;
