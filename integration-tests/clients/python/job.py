@@ -5,6 +5,7 @@ surprise is told and never a hang.
 """
 
 import base64
+import faulthandler
 import json
 import os
 import sys
@@ -51,6 +52,8 @@ class Deadline:
     def check(self, seen=()):
         """Raises when the time is over, and says how far it came."""
         if time.monotonic() > self.end:
+            # Where every thread stands tells a client that is stuck from one that is given nothing.
+            faulthandler.dump_traceback(all_threads=True)
             last = sorted({each["p"]: each["o"] for each in seen}.items())
             raise TimeoutError(f"in vain: {self.what}, {len(seen)} seen, up to {last}")
 
