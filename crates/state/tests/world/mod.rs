@@ -69,12 +69,21 @@ impl World {
             .await
     }
 
-    /// Names of ours that were left anywhere.
+    /// Names of ours that were left anywhere. Another thread may be removing them meanwhile.
     pub fn leftovers(&self) -> Vec<String> {
-        tree(self.root.path())
-            .into_keys()
-            .filter(|path| path.contains(".cutline-staging"))
-            .collect()
+        let (mut found, mut unread) = (Vec::new(), vec![self.root.path().to_owned()]);
+        while let Some(directory) = unread.pop() {
+            // One that is gone holds nothing.
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            for path in entries.map(|entry| entry.path()) {
+                if path.to_string_lossy().contains(".cutline-staging") {
+                    found.push(path.display().to_string());
+                } else if path.is_dir() && !path.is_symlink() {
+                    unread.push(path);
+                }
+            }
+        }
+        found
     }
 }
 
