@@ -273,15 +273,9 @@ async fn a_fix_that_is_dropped_leaves_nothing() {
 }
 
 fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let next = || {
-        // Knuth's MMIX generator; its high bits are good.
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    std::iter::repeat_with(next).take(bytes).collect()
+    let mut noise = vec![0; bytes];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    noise
 }
 
 #[tokio::test]

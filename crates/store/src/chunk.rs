@@ -108,12 +108,12 @@ pub(crate) mod hex {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn noise(bytes: usize, seed: u64) -> Vec<u8> {
+    pub(crate) fn noise(bytes: usize, seed: u64) -> Vec<u8> {
         let mut noise = vec![0; bytes];
         blake3::Hasher::new()
             .update(&seed.to_le_bytes())

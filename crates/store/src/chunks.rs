@@ -10,6 +10,7 @@ use blake3::Hash;
 use crate::{
     PART_CHUNKS_MAX, StoreError,
     delta::Delta,
+    error::limit,
     known::KnownChunks,
     layout,
     packer::Packer,
@@ -191,15 +192,9 @@ impl Chunks {
     }
 
     fn list(&mut self, place: ChunkPlace) -> Result<u32, StoreError> {
-        let index = self.list.len();
-        if index >= PART_CHUNKS_MAX {
-            return Err(StoreError::TooLarge {
-                what: "the number of chunks of a part".to_owned(),
-                found: index as u64 + 1,
-                limit: PART_CHUNKS_MAX as u64,
-            });
-        }
-        let index = u32::try_from(index).expect("it is below a limit far below 4 G");
+        let count = self.list.len();
+        limit("the number of chunks of a part", count + 1, PART_CHUNKS_MAX)?;
+        let index = u32::try_from(count).expect("it is below a limit far below 4 G");
         self.own.insert(*place.hash(), index);
         self.list.push(place);
         Ok(index)

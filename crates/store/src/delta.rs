@@ -100,14 +100,7 @@ pub(crate) fn end_in(old: &[u8], chunk: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(bytes: usize, seed: u64) -> Vec<u8> {
-        let mut noise = vec![0; bytes];
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&seed.to_le_bytes());
-        hasher.finalize_xof().fill(&mut noise);
-        noise
-    }
+    use crate::chunk::tests::noise;
 
     #[test]
     fn a_delta_costs_what_changed_however_large_the_bases_are() {

@@ -252,3 +252,15 @@ impl StoreError {
         matches!(self, Self::Missing { .. } | Self::Damaged { .. })
     }
 }
+
+/// That what is counted stays within its limit.
+pub(crate) fn limit(what: &str, found: usize, limit: usize) -> Result<(), StoreError> {
+    if found > limit {
+        return Err(StoreError::TooLarge {
+            what: what.to_owned(),
+            found: found as u64,
+            limit: limit as u64,
+        });
+    }
+    Ok(())
+}

@@ -18,6 +18,7 @@ use crate::{
     chunks::{Chunks, Finished},
     compare::{Comparer, New},
     document,
+    error::limit,
     known::{Cursor, KnownChunks},
     layout,
     packer::{Packer, offload},
@@ -376,15 +377,4 @@ impl Cut {
             hasher,
         }
     }
-}
-
-fn limit(what: &str, found: usize, limit: usize) -> Result<(), StoreError> {
-    if found > limit {
-        return Err(StoreError::TooLarge {
-            what: what.to_owned(),
-            found: found as u64,
-            limit: limit as u64,
-        });
-    }
-    Ok(())
 }
