@@ -16,6 +16,7 @@ use crate::{
 pub const START_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a command may take. A frozen server answers none.
 pub const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
+const CLI_MISSING: &str = "redis-cli can be run; scripts/install-prerequisites redis installs it";
 
 /// How to start a Redis.
 #[derive(Clone, Debug, Default)]
@@ -134,6 +135,17 @@ impl Redis {
         ask(self.port, self.password.clone(), command).await
     }
 
+    /// Sends one command over and over, each when the one before was answered, until what is returned is dropped.
+    ///
+    /// # Panics
+    /// When `redis-cli` cannot be run.
+    #[must_use]
+    pub fn repeat(&self, command: &[&str]) -> tokio::process::Child {
+        let mut cli = cli(self.port, self.password.as_deref());
+        cli.args(["-r", "-1"]).args(command).stdout(Stdio::null());
+        cli.spawn().expect(CLI_MISSING)
+    }
+
     /// Waits until it answers.
     ///
     /// # Panics
@@ -158,20 +170,23 @@ impl Redis {
     }
 }
 
-async fn ask(port: u16, password: Option<String>, command: &[&str]) -> Option<String> {
+fn cli(port: u16, password: Option<&str>) -> tokio::process::Command {
     let mut cli = tokio::process::Command::new("redis-cli");
     cli.args(["-h", "127.0.0.1", "-p", &port.to_string()])
-        .args(command)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true);
     if let Some(password) = password {
         cli.env("REDISCLI_AUTH", password);
     }
+    cli
+}
+
+async fn ask(port: u16, password: Option<String>, command: &[&str]) -> Option<String> {
+    let mut cli = cli(port, password.as_deref());
+    cli.args(command);
     let output = tokio::time::timeout(COMMAND_DEADLINE, cli.output()).await;
-    let output = output
-        .ok()?
-        .expect("redis-cli can be run; scripts/install-prerequisites redis installs it");
+    let output = output.ok()?.expect(CLI_MISSING);
     let text = String::from_utf8_lossy(&output.stdout);
     output
         .status
