@@ -36,11 +36,12 @@ pub async fn wait_connected(admin: &Admin, sidecars: usize) {
         "all sidecars to be at work",
         || async move {
             let (status, seen) = admin.get("/v1/sidecars").await;
+            // A sidecar that was started again knows what is fetched before it knows by whom: a member shows at its next heartbeat.
             let at_work = |sidecar: &&Value| {
+                let groups = sidecar["groups"].as_array();
                 sidecar["state"] == "connected"
-                    && sidecar["reads"]
-                        .as_array()
-                        .is_some_and(|reads| !reads.is_empty())
+                    && has_some(&sidecar["reads"])
+                    && groups.is_some_and(|all| all.iter().any(|group| has_some(&group["members"])))
             };
             status == 200
                 && seen
@@ -49,6 +50,10 @@ pub async fn wait_connected(admin: &Admin, sidecars: usize) {
         },
     )
     .await;
+}
+
+fn has_some(list: &Value) -> bool {
+    list.as_array().is_some_and(|all| !all.is_empty())
 }
 
 /// Has a checkpoint taken and waits for its end: every attempt, the last of them last.
