@@ -81,6 +81,7 @@ pub struct FrameReader<R> {
     buffer: BytesMut,
     frame_bytes_max: usize,
     ahead_bytes_max: usize,
+    last_bytes: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -91,6 +92,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             buffer: BytesMut::new(),
             frame_bytes_max: REQUEST_BYTES_MAX,
             ahead_bytes_max: UNTRUSTED_AHEAD_BYTES_MAX,
+            last_bytes: 0,
         }
     }
 
@@ -101,6 +103,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             buffer: BytesMut::new(),
             frame_bytes_max: RESPONSE_BYTES_MAX,
             ahead_bytes_max: RESPONSE_BYTES_MAX,
+            last_bytes: 0,
         }
     }
 
@@ -109,9 +112,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         loop {
             let missing = match self.size()? {
                 Some(size) if self.buffer.len() >= size => {
+                    self.last_bytes = size;
                     return Ok(Some(Frame(self.buffer.split_to(size).freeze())));
                 }
                 Some(size) => size - self.buffer.len(),
+                // While nothing is there the whole memory of the frame before can be taken back; later it is a copy.
+                None if self.buffer.is_empty() => self.last_bytes,
                 None => PREFIX_BYTES - self.buffer.len(),
             };
             self.buffer
@@ -130,6 +136,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub fn shrink(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
+            self.last_bytes = 0;
         }
     }
 
