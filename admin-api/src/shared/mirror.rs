@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -129,10 +130,14 @@ async fn write_sidecars(inner: &Inner, app: &App, written: &mut Written) -> Resu
         batch.hdel(&key, id).ignore();
     }
     if !batch.is_empty() {
-        batch
-            .pexpire(&key, i64::try_from(TTL.as_millis()).unwrap_or(i64::MAX))
-            .ignore();
-        inner.redis.ask_all::<()>(&batch).await?;
+        let ttl = i64::try_from(TTL.as_millis()).unwrap_or(i64::MAX);
+        batch.pexpire(&key, ttl).ignore().hlen(&key);
+        let (count,) = inner.redis.ask_all::<(usize,)>(&batch).await?;
+        if count != now.len() {
+            // It was emptied between the look at it and this.
+            *written = Written::default();
+            return Ok(());
+        }
     }
     *written = Written {
         sidecars: now,
@@ -141,14 +146,13 @@ async fn write_sidecars(inner: &Inner, app: &App, written: &mut Written) -> Resu
     Ok(())
 }
 
-/// Writes events that are in no stream yet; all that are kept when the stream is gone.
+/// Writes events that are in no stream yet; all that are kept when the stream is gone. Only who leads begins a stream.
 async fn write_events(inner: &Inner, app: &App) -> Result<(), Silent> {
     let key = inner.redis.key("events");
-    let there = inner
-        .redis
-        .ask::<bool>(&redis::cmd("EXISTS").arg(&key).to_owned())
-        .await?;
-    if !there && app.leadership.is_leading() {
+    let exists = redis::cmd("EXISTS").arg(&key).to_owned();
+    let mut there = inner.redis.ask::<bool>(&exists).await?;
+    let leads = app.leadership.is_leading();
+    if !there && leads {
         app.events.all_unstored();
     }
     loop {
@@ -156,22 +160,33 @@ async fn write_events(inner: &Inner, app: &App) -> Result<(), Silent> {
         if events.is_empty() {
             return Ok(());
         }
-        let mut batch = Pipeline::new();
-        for event in &events {
-            let text = serde_json::to_string(&**event).expect("plain data with string keys");
-            let add = batch.cmd("XADD").arg(&key);
-            add.arg("MAXLEN")
-                .arg("~")
-                .arg(RING_EVENTS_MAX)
-                .arg("*")
-                .arg(FIELD)
-                .arg(text)
-                .ignore();
+        let begins = !there && leads;
+        let batch = additions(&key, &events, begins);
+        let added: Vec<Option<String>> = inner.redis.ask_all(&batch).await?;
+        there = added.iter().all(Option::is_some);
+        if !there {
+            // Emptied since it was looked for: next time everything is written again.
+            return Ok(());
         }
-        inner.redis.ask_all::<()>(&batch).await?;
         let ids: BTreeSet<&str> = events.iter().map(|event| event.id.as_str()).collect();
         app.events.stored(&ids);
     }
+}
+
+/// Appends `events` to the stream, which only the first of them may begin, and only when it `begins`: a stream that was emptied
+/// meanwhile takes none and says so.
+fn additions(key: &str, events: &[Arc<Event>], begins: bool) -> Pipeline {
+    let mut batch = Pipeline::new();
+    for (at, event) in events.iter().enumerate() {
+        let text = serde_json::to_string(&**event).expect("plain data with string keys");
+        let add = batch.cmd("XADD").arg(key);
+        if at > 0 || !begins {
+            add.arg("NOMKSTREAM");
+        }
+        let limit = add.arg("MAXLEN").arg("~").arg(RING_EVENTS_MAX);
+        limit.arg("*").arg(FIELD).arg(text);
+    }
+    batch
 }
 
 /// Takes in what others write.
