@@ -9,6 +9,7 @@ pub mod admin;
 pub mod bank;
 pub mod binaries;
 pub mod checkpoints;
+pub mod events;
 pub mod examples;
 pub mod flow;
 pub mod groups;

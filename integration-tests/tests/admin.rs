@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use integration_tests::{
     Admin, AdminOptions, Kafka, Process, ProcessSpec, Run, Sidecar, SidecarOptions, Topics,
-    binaries::binary, checkpoints, ports::free_port, topics::unique_name, wait_for, wait_until,
+    binaries::binary, checkpoints, events::events, ports::free_port, topics::unique_name, wait_for,
+    wait_until,
 };
 use rdkafka::{
     ClientConfig, Message,
@@ -319,27 +320,7 @@ async fn a_store_of_another_deployment_is_refused() {
 async fn events_resume_after_the_last_one_seen() {
     let world = World::start().await;
     world.completed().await;
-    let read = |last: &str| {
-        let get = reqwest::Client::new()
-            .get(format!("{}/v1/events", world.admin.url()))
-            .header("last-event-id", last.to_owned());
-        async move {
-            let mut answer = get.send().await.expect("it answers");
-            let mut text = String::new();
-            // The backlog comes at once; what follows it may take for ever.
-            while let Ok(Ok(Some(part))) =
-                tokio::time::timeout(Duration::from_secs(1), answer.chunk()).await
-            {
-                text.push_str(&String::from_utf8_lossy(&part));
-            }
-            let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
-            let events: Vec<Value> = events
-                .map(|data| serde_json::from_str(data).expect("JSON"))
-                .collect();
-            events
-        }
-    };
-    let all = read("none").await;
+    let all = events(&world.admin.url(), "none", 4).await;
     assert_eq!(all[0]["kind"], "reset", "{all:?}");
     let kinds: Vec<&str> = all
         .iter()
@@ -354,24 +335,14 @@ async fn events_resume_after_the_last_one_seen() {
     }
     let middle = all.len() / 2;
     let last = all[middle]["id"].as_str().expect("an id").to_owned();
-    let rest = read(&last).await;
-    assert_eq!(
-        rest[..],
-        all[middle + 1..],
-        "exactly what came after {last}"
-    );
+    let expected = &all[middle + 1..];
+    let rest = events(&world.admin.url(), &last, expected.len()).await;
+    assert_eq!(rest[..], *expected, "exactly what came after {last}");
 }
 
 #[tokio::test]
 async fn a_sidecar_out_of_reach_is_evicted_and_begins_anew() {
-    let flags = [
-        "--sidecar-lost-timeout",
-        "1s",
-        "--control-stale-timeout",
-        "1s",
-        "--checkpoint-retries",
-        "0",
-    ];
+    let flags = ["--sidecar-lost-timeout", "2s", "--checkpoint-retries", "0"];
     let mut world = World::start_with(&flags).await;
     world.sidecar.process().freeze();
     wait_until(SOON, "the sidecar to be evicted", || async {

@@ -1,9 +1,6 @@
 //! Markers on a real Kafka: where they stand, what is not one, and who does not see them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use cutline_model::{Offset, TopicPartition};
 use cutline_wire::{
@@ -13,7 +10,7 @@ use cutline_wire::{
 };
 use integration_tests::{Kafka, topics::unique_name};
 
-use super::side::{client, produce, producer, read, reader};
+use super::side::{client, produce, producer, read_exactly, reader};
 
 fn partitions(topic: &str, count: i32) -> Vec<TopicPartition> {
     (0..count)
@@ -56,7 +53,7 @@ async fn one_transaction_marks_many_partitions_and_no_client_sees_it() {
     produce(&feeder, &all[7], ["after".to_owned()].into_iter()).await;
     for isolation in ["read_committed", "read_uncommitted"] {
         let consumer = reader(&kafka.bootstrap(), &all, &[("isolation.level", isolation)]);
-        let (_, seen) = read(consumer, 3, Duration::from_secs(3)).await;
+        let (_, seen) = read_exactly(consumer, 2).await;
         assert_eq!(
             seen.iter().map(|record| record.offset).collect::<Vec<_>>(),
             [0, 2]

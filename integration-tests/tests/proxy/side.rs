@@ -22,6 +22,8 @@ use rdkafka::{
 
 /// How long anything in these tests may take before it is a failure.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long nothing comes where nothing may come: longer than a client's long poll and the proxy's.
+pub const QUIET: Duration = Duration::from_secs(2);
 
 /// A record as a client sees it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -257,6 +259,15 @@ pub async fn read(
         (consumer, seen)
     });
     read.await.expect("reading does not panic")
+}
+
+/// Reads `count` records, however long they take, and sees that for [`QUIET`] no other follows.
+pub async fn read_exactly(consumer: BaseConsumer, count: usize) -> (BaseConsumer, Vec<Seen>) {
+    let (consumer, mut seen) = read(consumer, count, PATIENCE).await;
+    let (consumer, more) = read(consumer, 1, QUIET).await;
+    seen.extend(more);
+    assert_eq!(seen.len(), count, "{seen:?}");
+    (consumer, seen)
 }
 
 /// What was seen, by partition, in the order it was seen.

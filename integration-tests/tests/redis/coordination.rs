@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use integration_tests::{
     Kafka, Process, ProcessSpec, Redis, RedisOptions, Run, Sidecar, SidecarOptions,
-    binaries::binary, ports::free_port, topics::unique_name, wait_for, wait_until,
+    binaries::binary, events::events, ports::free_port, topics::unique_name, wait_for, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -93,27 +93,6 @@ impl AdminApi {
                 next => epoch = next,
             }
         }
-    }
-
-    /// The events after `last` that are there now.
-    async fn events(&self, last: &str) -> Vec<Value> {
-        let get = self.client.get(format!("{}/v1/events", self.url));
-        let mut answer = get
-            .header("last-event-id", last)
-            .send()
-            .await
-            .expect("it answers");
-        let mut text = String::new();
-        // The backlog comes at once; what follows it may take for ever.
-        while let Ok(Ok(Some(part))) =
-            tokio::time::timeout(Duration::from_millis(500), answer.chunk()).await
-        {
-            text.push_str(&String::from_utf8_lossy(&part));
-        }
-        let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
-        events
-            .map(|data| serde_json::from_str(data).expect("JSON"))
-            .collect()
     }
 }
 
@@ -207,12 +186,12 @@ async fn another_admin_api_honours_keys_and_schedule_and_resumes_events() {
             terms["interval_ms"] == 7_200_000
         })
         .await;
-    let all = world.admin.events("none").await;
+    let all = events(&world.admin.url, "none", 5).await;
     assert!(all.len() > 4, "{all:?}");
     let middle = all.len() / 2;
     let seen = ids(&all)[middle];
     wait_until(SOON, "the second to have the same events", || async {
-        ids(&second.events(seen).await) == ids(&all[middle + 1..])
+        ids(&events(&second.url, seen, 0).await) == ids(&all[middle + 1..])
     })
     .await;
     let keys = world.redis.command(&["KEYS", "*"]).await;
@@ -228,7 +207,7 @@ async fn another_admin_api_honours_keys_and_schedule_and_resumes_events() {
         (&terms["interval_ms"], &terms["mode"]),
         (&json!(7_200_000), &json!("unaligned"))
     );
-    let rest = second.events(seen).await;
+    let rest = events(&second.url, seen, all.len() - middle).await;
     assert_eq!(
         ids(&rest)[..all.len() - middle - 1],
         ids(&all)[middle + 1..]
@@ -246,7 +225,8 @@ async fn another_admin_api_honours_keys_and_schedule_and_resumes_events() {
     world.admin.process.start_again();
     world.admin.redis_is("up").await;
     wait_until(SOON, "the first to have the same events", || async {
-        let (ours, theirs) = (world.admin.events(seen).await, second.events(seen).await);
+        let ours = events(&world.admin.url, seen, 0).await;
+        let theirs = events(&second.url, seen, 0).await;
         ids(&ours) == ids(&theirs)
     })
     .await;
@@ -309,9 +289,9 @@ async fn written_again(world: &World) {
     let key = |name: &str| format!("cutline:{}@*:{name}", world.deployment);
     wait_until(SOON, "keys to be written again", || async {
         let sidecars = world.redis.command(&["KEYS", &key("sidecars")]).await;
-        let events = world.redis.command(&["KEYS", &key("events")]).await;
-        let kept = world.admin.events("none").await.len() - 1;
-        let stored = world.redis.command(&["XLEN", &events]).await;
+        let stream = world.redis.command(&["KEYS", &key("events")]).await;
+        let kept = events(&world.admin.url, "none", 1).await.len() - 1;
+        let stored = world.redis.command(&["XLEN", &stream]).await;
         !sidecars.is_empty() && stored.parse::<usize>().is_ok_and(|stored| stored >= kept)
     })
     .await;
