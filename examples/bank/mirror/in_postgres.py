@@ -55,8 +55,9 @@ class InPostgres:
         return all_of_it
 
     def spoil(self):
-        """Sets what is there to nonsense."""
+        """Sets what is there to nonsense. Locked in the order of `save`: rows one by one could meet it in a deadlock."""
         with self.connection.transaction():
+            self.connection.execute("LOCK TABLE prefixes, balances IN EXCLUSIVE MODE")
             self.connection.execute("UPDATE prefixes SET sum = 13, chain = 'nonsense'")
             self.connection.execute("DELETE FROM balances WHERE account % 2 = 0")
 

@@ -62,7 +62,10 @@ impl Databases {
     pub async fn spoil(&self) {
         let start = Instant::now();
         loop {
-            let update = format!("UPDATE accounts SET balance = {NONSENSE}");
+            // Locked in the order in which a bank writes: whoever waited for one row and held another would be a deadlock.
+            let update = format!(
+                "BEGIN; LOCK TABLE books, accounts IN EXCLUSIVE MODE; UPDATE accounts SET balance = {NONSENSE}; COMMIT"
+            );
             self.sql(&update).await;
             tokio::task::block_in_place(|| self.spoil_keys());
             tokio::time::sleep(BATCH_TIME).await;

@@ -219,8 +219,9 @@ impl Bank {
     /// Ends the load; it writes down what it sent.
     ///
     /// # Panics
-    /// When it had ended badly, or does not end.
+    /// When it had ended badly, or does not end; when a bank ended by itself.
     pub async fn stop_load(&mut self) {
+        self.assert_running();
         let Some(mut load) = self.load.take() else {
             return;
         };
@@ -236,6 +237,19 @@ impl Bank {
             "the load ended badly ({ended:?}):\n{}",
             load.log_tail(10)
         );
+    }
+
+    /// What a bank leaves undone that ended by itself must not be counted as lost.
+    fn assert_running(&mut self) {
+        for Instance { app, .. } in &mut self.instances {
+            let ended = app.exit_status();
+            assert!(
+                ended.is_none(),
+                "{} ended by itself ({ended:?}):\n{}",
+                app.name(),
+                app.log_tail(10)
+            );
+        }
     }
 
     /// Whether the load still runs.

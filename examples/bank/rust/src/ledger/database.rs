@@ -1,10 +1,11 @@
 //! Shards in a PostgreSQL database: a row for every account, and one for every shard's book of what it sent and received.
 //!
-//! A batch is one transaction. A session that was lost is opened again: what was saved twice is saved once.
+//! A batch is one transaction. A session that was lost is opened again, and a transaction that met another's is tried again:
+//! what was saved twice is saved once.
 
 use std::{error::Error, time::Duration};
 
-use postgres::{Client, NoTls, Row};
+use postgres::{Client, NoTls, Row, error::SqlState};
 
 use crate::shard::Shard;
 
@@ -27,9 +28,15 @@ const SAVE_ACCOUNTS: &str = "
     INSERT INTO accounts SELECT $1, account, balance FROM unnest($2::int[], $3::bigint[]) AS new (account, balance)
     ON CONFLICT (shard, account) DO UPDATE SET balance = EXCLUDED.balance
     WHERE accounts.balance <> EXCLUDED.balance";
-/// How often a lost session is opened again, and how long each time is waited before.
-const SESSIONS_MAX: u32 = 150;
+/// How often something is asked again, and how long is waited before a lost session is opened again.
+const ATTEMPTS_MAX: u32 = 150;
 const SESSION_DELAY: Duration = Duration::from_millis(200);
+
+/// Somebody else's transaction was in the way; it is over when this is said.
+const PASSING: [&SqlState; 2] = [
+    &SqlState::T_R_DEADLOCK_DETECTED,
+    &SqlState::T_R_SERIALIZATION_FAILURE,
+];
 
 /// A database with the two tables.
 pub struct Database {
@@ -101,21 +108,32 @@ impl Database {
         &mut self,
         ask: impl Fn(&mut Client) -> Result<T, postgres::Error>,
     ) -> Result<T, Box<dyn Error>> {
-        for _ in 0..SESSIONS_MAX {
+        for _ in 0..ATTEMPTS_MAX {
             match ask(&mut self.client) {
                 Ok(answer) => return Ok(answer),
                 // Everything that is asked here may be asked again.
                 Err(error) if self.client.is_closed() => {
-                    eprintln!("bank-a: the database's session is lost: {error}");
+                    eprintln!("bank-a: the database's session is lost: {}", why(&error));
                     std::thread::sleep(SESSION_DELAY);
                     if let Ok(client) = Client::connect(&self.url, NoTls) {
                         self.client = client;
                     }
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) if error.code().is_some_and(|code| PASSING.contains(&code)) => {
+                    eprintln!("bank-a: a transaction is tried again: {}", why(&error));
+                }
+                Err(error) => return Err(why(&error).into()),
             }
         }
         Err("the database did not come back".into())
+    }
+}
+
+/// What the server said, which the error itself keeps to its cause.
+fn why(error: &postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(said) => format!("{error}: {said}"),
+        None => error.to_string(),
     }
 }
 
