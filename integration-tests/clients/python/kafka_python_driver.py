@@ -19,6 +19,9 @@ GROUPS = {
     "static": [RangePartitionAssignor],
 }
 
+# A join that ends between two polls is thrown away by the library and begun anew: polls are longer than a join usually takes.
+POLL_MS = 2000
+
 
 def told(record):
     assert record.timestamp_type == 0
@@ -116,7 +119,7 @@ class Driver:
                 fresh = {}
                 while len(seen) < enough:
                     deadline.check()
-                    for batch in consumer.poll(100, max_records=50).values():
+                    for batch in consumer.poll(POLL_MS, max_records=50).values():
                         fresh.update({(each.partition, each.offset): told(each) for each in batch})
                     if fresh and self._commit(consumer):
                         with guard:
@@ -183,7 +186,7 @@ class Driver:
         deadline, seen = job.Deadline(f"{enough} records before idling"), 0
         while seen < enough:
             deadline.check()
-            seen += sum(map(len, self.idler.poll(100).values()))
+            seen += sum(map(len, self.idler.poll(POLL_MS).values()))
         self.idler.commit()
 
     def idle_end(self, topic, group, partitions):
@@ -211,7 +214,7 @@ class Driver:
         self.relaying = job.Background(turn)
 
     def _relay_some(self, consumer, producer, to, relay, transactional):
-        batch = [each for part in consumer.poll(100, max_records=200).values() for each in part]
+        batch = [each for part in consumer.poll(POLL_MS, max_records=200).values() for each in part]
         if not batch:
             return
         if transactional:
