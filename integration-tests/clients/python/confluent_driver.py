@@ -199,6 +199,8 @@ class Driver:
             extra = {"linger.ms": 5}
             if transactional_id:
                 extra["transactional.id"] = transactional_id
+                # When all brokers were away at once it begins anew from its bootstrap, and a transaction in hand never goes on.
+                extra["metadata.recovery.strategy"] = "none"
             producer = Producer({**self.base, "enable.idempotence": True, **extra})
             if transactional_id:
                 producer.init_transactions(60)
