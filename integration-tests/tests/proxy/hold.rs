@@ -21,7 +21,7 @@ use super::side::{
 };
 
 // Less than a fetch of which everything is held waits by itself: it is told of the release.
-const PROMPT: Duration = Duration::from_millis(400);
+const PROMPT: Duration = Duration::from_millis(300);
 
 struct World {
     side: Side,
