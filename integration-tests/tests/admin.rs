@@ -25,6 +25,8 @@ struct World {
     kafka: &'static Kafka,
     deployment: String,
     admin: Admin,
+    /// Where a second admin API would be; the sidecar knows of both.
+    second_port: u16,
     sidecar: Sidecar,
     application: JoinHandle<()>,
 }
@@ -44,13 +46,14 @@ impl World {
             .map(|flag| (*flag).to_owned())
             .collect();
         let admin = Admin::start(&options).await;
+        let second_port = free_port();
         let topics = Topics::of(&kafka.bootstrap());
         let input = topics.create_unique("in", 2).await;
         let output = topics.create_unique("out", 2).await;
         let sidecar = Sidecar::start(&SidecarOptions {
             service: "relay".into(),
             deployment: deployment.clone(),
-            admin: Some(admin.url()),
+            admin: Some(format!("{},http://127.0.0.1:{second_port}", admin.url())),
             ..SidecarOptions::transparent(&kafka.bootstrap())
         })
         .await;
@@ -61,6 +64,7 @@ impl World {
             kafka,
             deployment,
             admin,
+            second_port,
             sidecar,
             application,
         }
@@ -96,7 +100,7 @@ impl World {
 
     /// Another admin API of `deployment` on the same store.
     fn second(&self, deployment: &str) -> (Process, String) {
-        let port = free_port();
+        let port = self.second_port;
         let log = Run::this().part("second-admin").join("log");
         let spec = ProcessSpec::new("second-admin", binary("cutline-admin"), log)
             .args(["--listen", &format!("127.0.0.1:{port}")])
@@ -297,6 +301,35 @@ async fn of_two_admin_apis_one_leads_and_the_other_says_so() {
             .is_some_and(|(status, _)| status == 200)
     })
     .await;
+    second.terminate();
+}
+
+#[tokio::test]
+async fn a_sidecar_finds_whoever_leads_and_leaves_one_that_froze() {
+    let mut world = World::start().await;
+    let (mut second, url) = world.second(&world.deployment.clone());
+    wait_until(SOON, "the second to stand by", || async {
+        let answer = ask(&url, "/readyz").await;
+        answer.is_some_and(|(_, problem)| problem["code"] == "CL0201")
+    })
+    .await;
+    // Its connections stand, and nothing answers on them.
+    world.admin.process().freeze();
+    wait_until(TAKE_OVER, "the sidecar to be with the second", || async {
+        let answer = ask(&url, "/v1/sidecars").await;
+        answer
+            .is_some_and(|(status, sidecars)| status == 200 && sidecars[0]["state"] == "connected")
+    })
+    .await;
+    let post = reqwest::Client::new().post(format!("{url}/v1/checkpoints"));
+    let accepted = post.json(&json!({})).send().await.expect("it answers");
+    assert_eq!(accepted.status(), 202);
+    wait_until(SOON, "a checkpoint by the second", || async {
+        let latest = ask(&url, "/v1/checkpoints/latest?status=COMPLETED").await;
+        latest.is_some_and(|(status, _)| status == 200)
+    })
+    .await;
+    world.admin.process().thaw();
     second.terminate();
 }
 

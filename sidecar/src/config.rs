@@ -49,7 +49,7 @@ pub const PROGRAM: Program = Program {
         Key::one(
             "admin",
             "URL",
-            "The admin API, http://HOST:PORT; without it the sidecar is a plain proxy",
+            "The admin API, http://HOST:PORT, or several with commas, of which one leads; without it the sidecar is a plain proxy",
         ),
         Key::one(
             "capture",
@@ -106,8 +106,8 @@ pub struct Config {
     pub kafka: Vec<String>,
     /// Where the application finds Kafka.
     pub listen: SocketAddr,
-    /// The admin API; without it the sidecar is a plain proxy.
-    pub admin: Option<String>,
+    /// The admin APIs, of which one leads; without any the sidecar is a plain proxy.
+    pub admins: Vec<String>,
     /// How finished work is recognised.
     pub capture: CaptureSpec,
     /// The application's state.
@@ -128,11 +128,11 @@ impl Config {
     /// # Errors
     /// When something is missing or means nothing.
     pub fn of(settings: &Settings) -> Result<Self, SettingsError> {
-        let admin = settings.parsed("admin", url)?;
-        let service = match (&admin, settings.parsed("service", name)?) {
-            (_, Some(service)) => service,
-            (None, None) => SERVICE_OF_A_PLAIN_PROXY.to_owned(),
-            (Some(_), None) => settings.required("service")?.to_owned(),
+        let admins = settings.parsed("admin", urls)?.unwrap_or_default();
+        let service = match settings.parsed("service", name)? {
+            Some(service) => service,
+            None if admins.is_empty() => SERVICE_OF_A_PLAIN_PROXY.to_owned(),
+            None => settings.required("service")?.to_owned(),
         };
         settings.required("kafka")?;
         settings.required("listen")?;
@@ -146,7 +146,7 @@ impl Config {
             deployment: named("deployment", DEPLOYMENT_DEFAULT)?,
             kafka: settings.parsed("kafka", brokers)?.unwrap_or_default(),
             listen: listen(settings)?,
-            admin,
+            admins,
             capture: settings
                 .parsed("capture", capture)?
                 .unwrap_or(CaptureSpec::Commit),
@@ -177,10 +177,14 @@ fn rebuildable(settings: &Settings) -> Vec<TopicName> {
         .collect()
 }
 
-fn url(value: &str) -> Result<String, &'static str> {
+fn urls(value: &str) -> Result<Vec<String>, &'static str> {
+    value.split(',').map(|url| http(url.trim())).collect()
+}
+
+fn http(value: &str) -> Result<String, &'static str> {
     match url::Url::parse(value) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(value.to_owned()),
-        _ => Err("http://HOST:PORT is expected"),
+        _ => Err("http://HOST:PORT is expected, or several of them with commas"),
     }
 }
 

@@ -1,11 +1,15 @@
 //! The sidecar's end of its one WebSocket to the admin API.
 //!
-//! It dials, says hello, and passes frames both ways; when the connection breaks it says so once and dials again for as
-//! long as the sidecar runs. Applications do not depend on it: what must hold without the admin API is in the control
+//! It dials, says hello, and passes frames both ways; when the connection breaks, or who answers does not lead, it says so
+//! once and dials the next admin API for as long as the sidecar runs. Applications do not depend on it: what must hold without the admin API is in the control
 //! topic.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
+use bytes::Bytes;
 use cutline_client::link::{Downlink, LINK_FRAME_BYTES_MAX, STATUS_PERIOD_MS, Uplink};
 use cutline_model::Offset;
 use futures_util::{SinkExt, StreamExt};
@@ -20,6 +24,8 @@ const REDIAL_MIN: Duration = Duration::from_millis(50);
 const REDIAL_MAX: Duration = Duration::from_secs(1);
 /// How long dialling may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// An admin API that answers no ping for so long is lost, though its connection may stand.
+const SILENCE_MAX: Duration = Duration::from_millis(5 * STATUS_PERIOD_MS);
 
 /// What the link tells the sidecar.
 #[derive(Debug)]
@@ -37,8 +43,8 @@ pub enum LinkEvent {
 
 /// What the link needs.
 pub struct Link {
-    /// The admin API's base URL, `http://…`.
-    pub admin: String,
+    /// The base URLs of the admin APIs, `http://…`: at least one. Whoever does not lead refuses the connection.
+    pub admins: Vec<String>,
     /// The first frame of every connection.
     pub hello: Uplink,
     /// Frames to send; those of an epoch are worthless after a break and are dropped then.
@@ -62,6 +68,8 @@ enum LinkError {
     Json(#[from] serde_json::Error),
     #[error("the admin API did not answer within {DIAL_TIMEOUT:?}")]
     Silent,
+    #[error("the admin API has not answered for {SILENCE_MAX:?}")]
+    Frozen,
     #[error("the admin API refused this sidecar: {0}")]
     Refused(String),
     #[error("the admin API closed the connection")]
@@ -74,42 +82,45 @@ impl Link {
     /// Runs until the sidecar ends.
     pub async fn run(mut self) {
         let mut pause = REDIAL_MIN;
-        let mut said = String::new();
-        loop {
+        let mut said = BTreeMap::new();
+        for at in (0..self.admins.len()).cycle() {
+            let admin = self.admins[at].clone();
             let mut welcomed = false;
-            let error = match self.converse(&mut welcomed).await {
+            let error = match self.converse(&admin, &mut welcomed).await {
                 Ok(()) | Err(LinkError::Ending) => return,
                 Err(error) => error.to_string(),
             };
             if welcomed {
                 pause = REDIAL_MIN;
+                said.clear();
                 if self.events.send(LinkEvent::Lost).await.is_err() {
                     return;
                 }
             }
-            if said != error {
-                tracing::warn!(
-                    admin = self.admin,
-                    error,
-                    "no connection to the admin API; trying again"
-                );
-                said = error;
+            if said.get(&admin) != Some(&error) {
+                tracing::warn!(admin, error, "no connection to the admin API; trying again");
+                said.insert(admin, error);
             }
             while self.outbox.try_recv().is_ok() {}
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(REDIAL_MAX);
+            // The pause is for the whole round: the next of several may lead already.
+            if at + 1 == self.admins.len() {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(REDIAL_MAX);
+            }
         }
     }
 
-    async fn converse(&mut self, welcomed: &mut bool) -> Result<(), LinkError> {
-        let mut socket = self.dial().await?;
+    async fn converse(&mut self, admin: &str, welcomed: &mut bool) -> Result<(), LinkError> {
+        let mut socket = dial(admin).await?;
         send(&mut socket, &self.hello).await?;
         let mut status = tokio::time::interval(Duration::from_millis(STATUS_PERIOD_MS));
+        let mut heard = Instant::now();
         self.applied.mark_changed();
         loop {
             tokio::select! {
                 frame = socket.next() => {
                     let Some(frame) = frame else { return Err(LinkError::Closed) };
+                    heard = Instant::now();
                     self.received(frame?, welcomed).await?;
                 }
                 message = self.outbox.recv() => match message {
@@ -122,24 +133,17 @@ impl Link {
                         send(&mut socket, &Uplink::Applied { offset }).await?;
                     }
                 }
-                _ = status.tick(), if *welcomed => send(&mut socket, &(self.status)()).await?,
+                _ = status.tick() => {
+                    if heard.elapsed() > SILENCE_MAX {
+                        return Err(LinkError::Frozen);
+                    }
+                    socket.send(Message::Ping(Bytes::new())).await?;
+                    if *welcomed {
+                        send(&mut socket, &(self.status)()).await?;
+                    }
+                }
             }
         }
-    }
-
-    async fn dial(&self) -> Result<Socket, LinkError> {
-        let base = self.admin.trim_end_matches('/').replacen("http", "ws", 1);
-        let config = WebSocketConfig::default()
-            .max_frame_size(Some(LINK_FRAME_BYTES_MAX))
-            .max_message_size(Some(LINK_FRAME_BYTES_MAX));
-        let url = format!("{base}/v1/sidecars/connect");
-        let dialled = tokio::time::timeout(
-            DIAL_TIMEOUT,
-            connect_async_with_config(url, Some(config), true),
-        )
-        .await;
-        let (socket, _) = dialled.map_err(|_| LinkError::Silent)??;
-        Ok(socket)
     }
 
     async fn received(&self, frame: Message, welcomed: &mut bool) -> Result<(), LinkError> {
@@ -160,7 +164,23 @@ impl Link {
     }
 }
 
+async fn dial(admin: &str) -> Result<Socket, LinkError> {
+    let base = admin.trim_end_matches('/').replacen("http", "ws", 1);
+    let config = WebSocketConfig::default()
+        .max_frame_size(Some(LINK_FRAME_BYTES_MAX))
+        .max_message_size(Some(LINK_FRAME_BYTES_MAX));
+    let url = format!("{base}/v1/sidecars/connect");
+    let dialled = tokio::time::timeout(
+        DIAL_TIMEOUT,
+        connect_async_with_config(url, Some(config), true),
+    )
+    .await;
+    let (socket, _) = dialled.map_err(|_| LinkError::Silent)??;
+    Ok(socket)
+}
+
 async fn send(socket: &mut Socket, message: &Uplink) -> Result<(), LinkError> {
     let text = serde_json::to_string(message)?;
-    Ok(socket.send(Message::text(text)).await?)
+    let sent = tokio::time::timeout(SILENCE_MAX, socket.send(Message::text(text))).await;
+    Ok(sent.map_err(|_| LinkError::Frozen)??)
 }

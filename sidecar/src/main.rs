@@ -59,13 +59,13 @@ async fn run(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     }
     let settings = setup::settings(config)?;
     let stop = stop_signal()?;
-    let Some(admin) = settings.admin.clone() else {
+    if settings.admins.is_empty() {
         tracing::info!(listen = %settings.listen, "a plain proxy: no --admin was given");
         run::run_plain(&settings, metrics, &ready, stop).await?;
         return Ok(());
-    };
+    }
     loop {
-        let ended = run::run_once(&settings, &admin, metrics.clone(), &ready, stop.clone()).await?;
+        let ended = run::run_once(&settings, metrics.clone(), &ready, stop.clone()).await?;
         if ended == Ended::Stopped {
             return Ok(());
         }

@@ -44,8 +44,8 @@ pub struct Settings {
     pub kafka_security: std::collections::BTreeMap<String, String>,
     /// Where the application connects.
     pub listen: SocketAddr,
-    /// The admin API's base URL; none for a plain proxy.
-    pub admin: Option<String>,
+    /// The base URLs of the admin APIs, of which one leads; none for a plain proxy.
+    pub admins: Vec<String>,
     /// How work is known to be finished.
     pub capture: Capture,
     /// The hook's base URL, for [`Capture::Hook`].
@@ -119,12 +119,11 @@ pub async fn run_plain(
 /// When it cannot come up: nothing was forwarded then.
 pub async fn run_once(
     settings: &Settings,
-    admin: &str,
     metrics: Metrics,
     ready: &watch::Sender<bool>,
     stop: watch::Receiver<bool>,
 ) -> Result<Ended, RunError> {
-    let run = Run::start(settings, admin, metrics).await?;
+    let run = Run::start(settings, metrics).await?;
     ready.send_replace(true);
     let ended = run.until_over(stop).await;
     ready.send_replace(false);
@@ -141,7 +140,7 @@ struct Run {
 }
 
 impl Run {
-    async fn start(settings: &Settings, admin: &str, metrics: Metrics) -> Result<Self, RunError> {
+    async fn start(settings: &Settings, metrics: Metrics) -> Result<Self, RunError> {
         let incarnation = Incarnation::from(uuid::Uuid::new_v4().to_string());
         let states = Arc::new(StateKeeper::new(
             process_id(settings),
@@ -169,11 +168,8 @@ impl Run {
         let markers = Arc::new(Markers::new(client.clone(), &marker_name(settings)));
         take_marker_ids(&markers).await?;
 
-        let decide = Arc::new(Decide::with_core(Process::new(process_config(
-            settings,
-            &incarnation,
-            &states,
-        ))));
+        let process = Process::new(process_config(settings, &incarnation, &states));
+        let decide = Arc::new(Decide::with_core(process).measured(metrics.longest_hold.clone()));
         let registrar = Arc::new(Registrar::new(
             Arc::clone(&control),
             settings.sidecar.service.clone(),
@@ -222,7 +218,7 @@ impl Run {
             uplink: uplink.clone(),
         });
         let link = Link {
-            admin: admin.to_owned(),
+            admins: settings.admins.clone(),
             hello: hello(settings, &incarnation, &states, &proxy),
             outbox,
             applied: applied_seen,

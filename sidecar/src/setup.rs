@@ -50,7 +50,7 @@ pub fn settings(config: Config) -> Result<Settings, SetupError> {
         kafka: config.kafka,
         kafka_security: Default::default(),
         listen: config.listen,
-        admin: config.admin,
+        admins: config.admins,
         capture: if hook.is_some() {
             Capture::Hook
         } else {

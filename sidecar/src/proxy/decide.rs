@@ -17,6 +17,8 @@ use cutline_protocol::{
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use super::metrics::LongestHold;
+
 /// What the data path asks, and what the shell drives.
 #[derive(Debug)]
 pub struct Decide {
@@ -27,6 +29,7 @@ pub struct Decide {
     gate: watch::Sender<u64>,
     wake: Notify,
     origin: Instant,
+    longest_hold: LongestHold,
 }
 
 #[derive(Debug)]
@@ -37,6 +40,8 @@ struct Core {
     bounds: bool,
     /// The process's next deadline, as whoever drives it knows it.
     due: Option<Moment>,
+    /// Since when a checkpoint keeps something from the application.
+    withheld: Option<Moment>,
 }
 
 /// The batches of one partition of a Fetch response.
@@ -63,6 +68,13 @@ impl Decide {
         Self::new(Some(process))
     }
 
+    /// Tells `longest` of every hold that has ended.
+    #[must_use]
+    pub fn measured(mut self, longest: LongestHold) -> Self {
+        self.longest_hold = longest;
+        self
+    }
+
     fn new(process: Option<Process>) -> Self {
         let core = process.map(|process| {
             Mutex::new(Core {
@@ -70,6 +82,7 @@ impl Decide {
                 outbox: VecDeque::new(),
                 bounds: false,
                 due: None,
+                withheld: None,
             })
         });
         Self {
@@ -79,6 +92,7 @@ impl Decide {
             gate: watch::Sender::new(0),
             wake: Notify::new(),
             origin: Instant::now(),
+            longest_hold: LongestHold::default(),
         }
     }
 
@@ -140,6 +154,12 @@ impl Decide {
                     woken = true;
                 }
             }
+        }
+        let withheld = core.process.withheld_since();
+        if withheld != core.withheld
+            && let Some(began) = std::mem::replace(&mut core.withheld, withheld)
+        {
+            self.longest_hold.ended(self.now().since(began));
         }
         let holding = core.bounds || core.process.epoch().is_some();
         self.holding.store(holding, Ordering::Release);

@@ -42,6 +42,20 @@ struct TopicLabel {
     topic: String,
 }
 
+/// The longest hold of a checkpoint since the program started, however that checkpoint ended.
+#[derive(Clone, Debug, Default)]
+pub struct LongestHold(Gauge<f64, AtomicU64>);
+
+impl LongestHold {
+    /// A hold is over that lasted `held`.
+    pub fn ended(&self, held: Duration) {
+        // One sidecar has one core, and that one lock: nobody else writes between the look and the change.
+        if held.as_secs_f64() > self.0.get() {
+            self.0.set(held.as_secs_f64());
+        }
+    }
+}
+
 /// The proxy's metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -53,6 +67,8 @@ pub struct Metrics {
     pub masked_bytes: Counter,
     /// Partitions held.
     pub held_partitions: Gauge<i64, AtomicI64>,
+    /// The longest hold of a checkpoint.
+    pub longest_hold: LongestHold,
     /// Connections of the application.
     pub connections: Gauge<i64, AtomicI64>,
     request_seconds: Family<ApiLabel, Histogram>,
@@ -70,6 +86,7 @@ impl Metrics {
             to_app_bytes: direction("to_app"),
             masked_bytes: Counter::default(),
             held_partitions: Gauge::default(),
+            longest_hold: LongestHold::default(),
             connections: Gauge::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             records: Family::default(),
@@ -95,6 +112,11 @@ impl Metrics {
             "cutline_held_partitions",
             "Partitions held now",
             metrics.held_partitions.clone(),
+        );
+        registry.register(
+            "cutline_longest_hold_seconds",
+            "The longest that a checkpoint, completed or not, has kept anything from the application since the start",
+            metrics.longest_hold.0.clone(),
         );
         registry.register(
             "cutline_proxy_connections",

@@ -124,6 +124,15 @@ impl Process {
         self.attempt.as_ref().map(|attempt| attempt.epoch)
     }
 
+    /// Since when a checkpoint keeps something from the application; `None` while it keeps nothing. What a restore stops is
+    /// stopped on purpose and not counted.
+    #[must_use]
+    pub fn withheld_since(&self) -> Option<Moment> {
+        let attempt = self.attempt.as_ref()?;
+        let withholds = !attempt.purpose.stays_held() && attempt.phase < Phase::Released;
+        attempt.first_hold.filter(|_| withholds)
+    }
+
     /// What the application reads.
     #[must_use]
     pub fn inputs(&self) -> &Inputs {
