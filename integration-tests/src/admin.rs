@@ -21,6 +21,9 @@ use crate::{
 /// How long an admin API may take until it is ready.
 pub const START_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long one that may be frozen is asked whether it leads.
+const LEADING_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How to start an admin API.
 #[derive(Clone, Debug)]
 pub struct AdminOptions {
@@ -62,6 +65,14 @@ impl Admin {
     /// # Panics
     /// When it is not within [`START_DEADLINE`].
     pub async fn start(options: &AdminOptions) -> Self {
+        let mut admin = Self::launch(options);
+        admin.wait_ready().await;
+        admin
+    }
+
+    /// Starts one and does not wait: one that stands by is never ready.
+    #[must_use]
+    pub fn launch(options: &AdminOptions) -> Self {
         let port = free_port();
         let directory = Run::this().part("admin");
         // Checkpoints are large: they go when the run ends, while the log may stay.
@@ -80,14 +91,19 @@ impl Admin {
             .args(["--store", &address])
             .args(&options.arguments);
         spec.environment.extend(options.environment.iter().cloned());
-        let mut admin = Self {
+        Self {
             port,
             store,
             process: Process::start(spec),
             client: reqwest::Client::new(),
-        };
-        admin.wait_ready().await;
-        admin
+        }
+    }
+
+    /// Whether it leads and answers.
+    pub async fn is_leading(&self) -> bool {
+        let question = self.client.get(format!("{}/readyz", self.url()));
+        let answer = question.timeout(LEADING_TIMEOUT).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// Where it is.

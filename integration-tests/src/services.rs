@@ -40,6 +40,21 @@ impl Services {
         SHARED.get_or_init(Self::start).await
     }
 
+    /// Bank A's PostgreSQL, to be frozen.
+    pub fn postgres(&mut self) -> &mut Postgres {
+        &mut self.postgres
+    }
+
+    /// Bank B's Redis, to be frozen.
+    pub fn redis(&mut self) -> &mut Redis {
+        &mut self.redis
+    }
+
+    /// The S3 server, to be killed or frozen.
+    pub fn s3(&mut self) -> &mut S3 {
+        &mut self.s3
+    }
+
     /// A place for the state of two banks that is theirs alone.
     pub async fn databases(&self, name: &str) -> Databases {
         Databases {

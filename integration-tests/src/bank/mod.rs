@@ -13,6 +13,8 @@ pub use count::{Count, count};
 pub use databases::Databases;
 pub use home::{Home, HomeCopy};
 
+use cutline_model::{GroupId, TopicPartition};
+
 use crate::{
     binaries::{binary, project_root, python},
     groups::wait_assigned,
@@ -146,8 +148,41 @@ impl Bank {
         self.wait_assigned().await;
     }
 
+    /// Starts again, as an orchestrator does, every instance that has ended; their names.
+    pub fn revive(&mut self) -> Vec<String> {
+        let instances = self.instances.iter_mut();
+        let ended = instances.filter_map(|Instance { app, .. }| {
+            (!app.is_running()).then(|| {
+                app.start_again();
+                app.name().to_owned()
+            })
+        });
+        ended.collect()
+    }
+
+    /// What each bank's group reads.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<(GroupId, Vec<TopicPartition>)> {
+        let of = |bank: &&str| {
+            let topics = ["orders", "transfers"];
+            let topics = topics.map(|kind| format!("{}{kind}-{bank}", self.options.prefix));
+            let partitions = topics.into_iter().flat_map(|topic| {
+                let partition = move |partition| TopicPartition {
+                    topic: topic.clone().into(),
+                    partition,
+                };
+                (0..self.options.partitions).map(partition)
+            });
+            (GroupId::from(self.group(bank)), partitions.collect())
+        };
+        BANKS.iter().map(of).collect()
+    }
+
     /// Waits until every instance has its partitions.
-    async fn wait_assigned(&self) {
+    ///
+    /// # Panics
+    /// When they have not in time.
+    pub async fn wait_assigned(&self) {
         let each = usize::try_from(self.options.partitions).unwrap_or(0);
         for bank in BANKS {
             let group = self.group(bank);

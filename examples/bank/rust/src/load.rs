@@ -1,7 +1,7 @@
 //! The load: orders into both banks at a steady rate, open loop, for a bounded time.
 //!
-//! It keeps count of what it sent in the same words as a shard, so that the auditor can tell an order lost from one never given. It is no
-//! part of what is rolled back: it stands for the world outside.
+//! It keeps count of what it sent in the same words as a shard, beside what loads before it sent, so that the auditor can tell an order
+//! lost from one never given. It is no part of what is rolled back: it stands for the world outside.
 
 use std::{
     collections::BTreeMap,
@@ -82,10 +82,14 @@ struct Outside {
     partitions: i32,
     next: BTreeMap<String, u64>,
     ledger: Ledger,
+    /// What loads before this one sent.
+    earlier: BTreeMap<String, Vec<SentRun>>,
 }
 
 impl Outside {
     fn open(options: &LoadOptions) -> Result<Self, Box<dyn Error>> {
+        let mut ledger = Ledger::open(&options.state)?;
+        let earlier = ledger.load("load")?.sent;
         let banks = ["a", "b"].map(|bank| format!("{}orders-{bank}", options.prefix));
         let banks = banks
             .into_iter()
@@ -95,7 +99,8 @@ impl Outside {
             banks: banks.collect::<Result<_, _>>()?,
             partitions: options.partitions,
             next: BTreeMap::new(),
-            ledger: Ledger::open(&options.state)?,
+            ledger,
+            earlier,
         })
     }
 
@@ -136,17 +141,14 @@ impl Outside {
     }
 
     fn write_down(mut self) -> Result<(), Box<dyn Error>> {
-        let sent = |(place, to): (String, u64)| {
-            (
-                place,
-                vec![SentRun {
-                    term: self.term.clone(),
-                    from: 0,
-                    to,
-                }],
-            )
-        };
-        let sent = self.next.into_iter().map(sent).collect();
+        let mut sent = self.earlier;
+        for (place, to) in self.next {
+            sent.entry(place).or_default().push(SentRun {
+                term: self.term.clone(),
+                from: 0,
+                to,
+            });
+        }
         let shard = Shard {
             balances: Vec::new(),
             sent,

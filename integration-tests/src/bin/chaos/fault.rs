@@ -1,0 +1,196 @@
+//! The faults there are: what each breaks, how, and for how long.
+//!
+//! A fault is over when `strike` returns: what was frozen goes on, what was killed runs again. Whether all is well then is for others.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use integration_tests::Process;
+use rand::{
+    Rng,
+    rngs::StdRng,
+    seq::{IndexedMutRandom, IndexedRandom},
+};
+
+use crate::stage::Stage;
+
+/// The longest anything stays frozen or away: less than the session timeout of the banks, whose own work a rebalance may double.
+const AWAY_MS_MAX: u64 = 4_000;
+const AWAY_MS_MIN: u64 = 50;
+
+/// One kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Fault {
+    SidecarKilled,
+    SidecarFrozen,
+    SidecarRestarted,
+    LeaderKilled,
+    LeaderFrozen,
+    LeaderRestarted,
+    StandbyKilled,
+    BrokerKilled,
+    BrokerFrozen,
+    BrokerRestarted,
+    RedisKilled,
+    RedisEmptied,
+    RedisFrozen,
+    S3Killed,
+    S3Frozen,
+    PostgresFrozen,
+    StateRedisFrozen,
+    AppKilled,
+    AppFrozen,
+    AppRestarted,
+}
+
+impl Fault {
+    /// Its name, as `--only` takes it.
+    #[must_use]
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// What it does, for people.
+    #[must_use]
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::SidecarKilled => "a sidecar is killed and started again",
+            Self::SidecarFrozen => "a sidecar stops without ending, and goes on",
+            Self::SidecarRestarted => "a sidecar is asked to end and started again",
+            Self::LeaderKilled => "the admin API that leads is killed; the other takes over",
+            Self::LeaderFrozen => "the admin API that leads stops without ending, and goes on",
+            Self::LeaderRestarted => {
+                "the admin API that leads is asked to end; the other takes over"
+            }
+            Self::StandbyKilled => "the admin API that stands by is killed and started again",
+            Self::BrokerKilled => "a Kafka broker is killed and started again",
+            Self::BrokerFrozen => "a Kafka broker stops without ending, and goes on",
+            Self::BrokerRestarted => "a Kafka broker is asked to end and started again",
+            Self::RedisKilled => {
+                "the Redis of the admin APIs is killed, loses all it has, and is started again"
+            }
+            Self::RedisEmptied => "the Redis of the admin APIs is emptied",
+            Self::RedisFrozen => "the Redis of the admin APIs stops without ending, and goes on",
+            Self::S3Killed => "the S3 server is killed and started again",
+            Self::S3Frozen => "the S3 server stops without ending, and goes on",
+            Self::PostgresFrozen => "bank A's PostgreSQL stops without ending, and goes on",
+            Self::StateRedisFrozen => "bank B's Redis stops without ending, and goes on",
+            Self::AppKilled => "an instance of a bank is killed and started again",
+            Self::AppFrozen => "an instance of a bank stops without ending, and goes on",
+            Self::AppRestarted => "an instance of a bank is asked to end and started again",
+        }
+    }
+
+    /// True when a plain at-least-once application may lose or double work by it, with Cutline and without.
+    #[must_use]
+    pub fn disturbs_work(self) -> bool {
+        matches!(self, Self::AppKilled | Self::AppRestarted)
+    }
+
+    /// Lets it loose; everything runs again when this returns. Says what was struck.
+    pub async fn strike(self, stage: &mut Stage, random: &mut StdRng) -> String {
+        let away = Duration::from_millis(random.random_range(AWAY_MS_MIN..=AWAY_MS_MAX));
+        match self {
+            Self::SidecarKilled | Self::SidecarRestarted => {
+                let at = random.random_range(0..stage.bank.instances.len());
+                let sidecar = stage.sidecar(at);
+                sidecar.restart(self == Self::SidecarKilled).await;
+                sidecar.process().name().to_owned()
+            }
+            Self::SidecarFrozen => {
+                let at = random.random_range(0..stage.bank.instances.len());
+                freeze(stage.sidecar(at).process(), away).await
+            }
+            Self::LeaderKilled | Self::LeaderRestarted => {
+                let at = stage.leader().await;
+                stage
+                    .restart_admin(at, self == Self::LeaderKilled, away)
+                    .await
+            }
+            Self::LeaderFrozen => {
+                let at = stage.leader().await;
+                freeze(stage.admins[at].process(), away).await
+            }
+            Self::StandbyKilled => {
+                let at = 1 - stage.leader().await;
+                stage.restart_admin(at, true, away).await
+            }
+            Self::BrokerKilled | Self::BrokerFrozen | Self::BrokerRestarted => {
+                self.strike_broker(stage, random, away).await
+            }
+            Self::RedisKilled => {
+                stage.coordination.kill();
+                tokio::time::sleep(away).await;
+                stage.coordination.start_again().await;
+                "redis".into()
+            }
+            Self::RedisEmptied => {
+                stage.coordination.flush().await;
+                "redis".into()
+            }
+            Self::RedisFrozen => freeze(stage.coordination.process(), away).await,
+            Self::S3Killed => {
+                stage.services.s3().process().kill();
+                tokio::time::sleep(away).await;
+                stage.services.s3().start_again().await;
+                "s3".into()
+            }
+            Self::S3Frozen => freeze(stage.services.s3().process(), away).await,
+            Self::PostgresFrozen => {
+                stage.services.postgres().freeze();
+                tokio::time::sleep(away).await;
+                stage.services.postgres().thaw();
+                format!("postgres for {} ms", away.as_millis())
+            }
+            Self::StateRedisFrozen => freeze(stage.services.redis().process(), away).await,
+            Self::AppKilled | Self::AppFrozen | Self::AppRestarted => {
+                self.strike_app(stage, random, away).await
+            }
+        }
+    }
+
+    async fn strike_broker(self, stage: &mut Stage, random: &mut StdRng, away: Duration) -> String {
+        let at = *[0, 1, 2].choose(random).expect("three brokers");
+        let broker = stage.kafka.broker(at);
+        if self == Self::BrokerFrozen {
+            return freeze(broker, away).await;
+        }
+        if self == Self::BrokerKilled {
+            broker.kill();
+        } else {
+            broker.terminate();
+        }
+        tokio::time::sleep(away).await;
+        broker.start_again();
+        let struck = broker.name().to_owned();
+        stage.kafka.wait_ready().await;
+        format!("{struck} for {} ms", away.as_millis())
+    }
+
+    async fn strike_app(self, stage: &mut Stage, random: &mut StdRng, away: Duration) -> String {
+        let instance = stage
+            .bank
+            .instances
+            .choose_mut(random)
+            .expect("banks have instances");
+        if self == Self::AppFrozen {
+            return freeze(&instance.app, away).await;
+        }
+        if self == Self::AppKilled {
+            instance.app.kill();
+        } else {
+            instance.app.terminate();
+        }
+        tokio::time::sleep(away).await;
+        instance.app.start_again();
+        format!("{} for {} ms", instance.app.name(), away.as_millis())
+    }
+}
+
+async fn freeze(process: &Process, time: Duration) -> String {
+    process.freeze();
+    tokio::time::sleep(time).await;
+    process.thaw();
+    format!("{} for {} ms", process.name(), time.as_millis())
+}
