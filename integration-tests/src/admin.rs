@@ -106,6 +106,12 @@ impl Admin {
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
+    /// Its port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where it is.
     #[must_use]
     pub fn url(&self) -> String {

@@ -69,3 +69,26 @@ pub fn python() -> PathBuf {
     );
     PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())
 }
+
+/// What `scripts/SCRIPT VERSION` fetches or builds to `path` of the project's cache, done now when it is not there.
+///
+/// # Panics
+/// When the script does not succeed.
+pub async fn fetched(script: &'static str, version: &'static str, path: String) -> PathBuf {
+    let fetch = move || {
+        let path = project_root().join(".cache").join(path);
+        if !path.exists() {
+            let fetched = Command::new(project_root().join("scripts").join(script))
+                .arg(version)
+                .status();
+            assert!(
+                fetched.is_ok_and(|status| status.success()),
+                "scripts/{script} {version} did not succeed"
+            );
+        }
+        path
+    };
+    tokio::task::spawn_blocking(fetch)
+        .await
+        .expect("a path is found or a panic told why not")
+}

@@ -44,6 +44,8 @@ pub struct KafkaOptions {
     pub properties: Vec<(String, String)>,
     /// The largest heap of one broker, in MiB.
     pub heap_mib: u32,
+    /// For each broker, what a second listener advertises in place of its own port: for clients that come another way. None without.
+    pub other_way: Vec<u16>,
     /// Full optimisation by the JVM: slower to start, faster after. For measurements.
     pub optimised: bool,
 }
@@ -55,6 +57,7 @@ impl Default for KafkaOptions {
             version: VERSION_DEFAULT.into(),
             properties: Vec::new(),
             heap_mib: 512,
+            other_way: Vec::new(),
             optimised: false,
         }
     }
@@ -69,6 +72,7 @@ pub struct Kafka {
 #[derive(Debug)]
 struct Broker {
     port: u16,
+    other_port: Option<u16>,
     process: Process,
 }
 
@@ -108,6 +112,17 @@ impl Kafka {
     #[must_use]
     pub fn port(&self, index: usize) -> u16 {
         self.brokers[index].port
+    }
+
+    /// The port of broker `index`'s second listener.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn other_port(&self, index: usize) -> u16 {
+        self.brokers[index]
+            .other_port
+            .expect("the options ask for a second listener")
     }
 
     /// The process id of broker `index`, while it runs.
@@ -170,6 +185,7 @@ impl Kafka {
             .iter()
             .map(|node| Broker {
                 port: node.port,
+                other_port: node.other_port,
                 process: Process::start(node.serve()),
             })
             .collect();
@@ -212,6 +228,7 @@ struct Node {
     name: String,
     directory: PathBuf,
     port: u16,
+    other_port: Option<u16>,
     class_path: String,
     heap_mib: u32,
     optimised: bool,
@@ -224,6 +241,7 @@ impl Node {
         let node = Self {
             name,
             port: ports[index].0,
+            other_port: options.other_way.get(index).map(|_| free_port()),
             class_path: format!("{}/*", jars.display()),
             heap_mib: options.heap_mib,
             optimised: options.optimised,
@@ -231,7 +249,7 @@ impl Node {
         };
         node.write(
             "server.properties",
-            &server_properties(options, &node.directory, ports, index),
+            &server_properties(options, &node, ports, index),
         );
         node.write("log4j2.properties", LOG4J2);
         node.write("log4j.properties", LOG4J);
@@ -283,7 +301,7 @@ impl Node {
 
 fn server_properties(
     options: &KafkaOptions,
-    directory: &Path,
+    node: &Node,
     ports: &[(u16, u16)],
     index: usize,
 ) -> String {
@@ -302,7 +320,7 @@ fn server_properties(
         format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}"),
         "controller.listener.names=CONTROLLER".to_owned(),
         "inter.broker.listener.name=PLAINTEXT".to_owned(),
-        format!("log.dirs={}/data", directory.display()),
+        format!("log.dirs={}/data", node.directory.display()),
         format!("default.replication.factor={replicas}"),
         "min.insync.replicas=1".to_owned(),
         // Fewer partitions of the internal topics than the 50 of production: tests start sooner.
@@ -318,6 +336,13 @@ fn server_properties(
         "share.coordinator.state.topic",
     ] {
         lines.push(format!("{topic}.replication.factor={replicas}"));
+    }
+    if let (Some(other), Some(advertised)) = (node.other_port, options.other_way.get(index)) {
+        lines.extend([
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,OTHER:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+            format!("listeners=PLAINTEXT://127.0.0.1:{port},OTHER://127.0.0.1:{other},CONTROLLER://127.0.0.1:{controller}"),
+            format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},OTHER://127.0.0.1:{advertised}"),
+        ]);
     }
     lines.push("transaction.state.log.min.isr=1".to_owned());
     lines.push("share.coordinator.state.topic.min.isr=1".to_owned());

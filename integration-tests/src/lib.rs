@@ -24,6 +24,7 @@ pub mod s3;
 pub mod services;
 pub mod sidecar;
 pub mod topics;
+pub mod toxiproxy;
 pub mod wait;
 
 pub use admin::{Admin, AdminOptions};
@@ -37,4 +38,5 @@ pub use s3::S3;
 pub use services::Services;
 pub use sidecar::{Sidecar, SidecarOptions};
 pub use topics::Topics;
+pub use toxiproxy::{Toxic, Toxiproxy};
 pub use wait::{wait_at_most, wait_for, wait_until};

@@ -5,14 +5,13 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
 use tokio::sync::OnceCell;
 
 use crate::{
-    binaries::project_root,
+    binaries::fetched,
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
@@ -126,6 +125,12 @@ impl S3 {
         SHARED_S3PROXY.get_or_init(Self::start_s3proxy).await
     }
 
+    /// Its port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where it is.
     #[must_use]
     pub fn endpoint(&self) -> String {
@@ -200,24 +205,4 @@ fn place(name: &str) -> (u16, PathBuf, PathBuf) {
     let root = directory.join("data");
     std::fs::create_dir_all(root.join(BUCKET)).expect("a bucket can be made");
     (free_port(), directory, root)
-}
-
-/// What a script of the project puts at `path` of its cache, fetched when it is not there.
-async fn fetched(script: &'static str, version: &'static str, path: String) -> PathBuf {
-    let fetch = move || {
-        let path = project_root().join(".cache").join(path);
-        if !path.exists() {
-            let fetched = Command::new(project_root().join("scripts").join(script))
-                .arg(version)
-                .status();
-            assert!(
-                fetched.is_ok_and(|status| status.success()),
-                "scripts/{script} {version} did not succeed"
-            );
-        }
-        path
-    };
-    tokio::task::spawn_blocking(fetch)
-        .await
-        .expect("a path is found or a panic told why not")
 }

@@ -54,6 +54,8 @@ pub struct BankOptions {
     pub databases: Option<Databases>,
     /// Instances of each bank; they share their service's state.
     pub instances: usize,
+    /// Where sidecars find Kafka, when not where everyone does.
+    pub kafka_of_sidecars: Option<String>,
     /// Behind sidecars, or directly at Kafka.
     pub behind: Option<Behind>,
     /// Whether bank B is captured by its hook instead of by its commits.
@@ -73,6 +75,7 @@ impl Default for BankOptions {
             partitions: 4,
             databases: None,
             instances: 1,
+            kafka_of_sidecars: None,
             behind: None,
             hook: false,
             hook_carries_state: false,
@@ -146,6 +149,19 @@ impl Bank {
             }
         }
         self.wait_assigned().await;
+    }
+
+    /// One more instance of a bank comes, stays for `time`, and goes as it should: its group rebalances twice.
+    ///
+    /// # Panics
+    /// When its sidecar does not come up.
+    pub async fn come_and_go(&self, bank: &'static str, time: Duration) {
+        let mut guest = self.start_instance(bank, self.options.instances).await;
+        tokio::time::sleep(time).await;
+        guest.app.terminate();
+        if let Some(sidecar) = &mut guest.sidecar {
+            sidecar.process().terminate();
+        }
     }
 
     /// Starts again, as an orchestrator does, every instance that has ended; their names.
@@ -388,7 +404,12 @@ impl Bank {
             capture: hook.map(|url| format!("hook={url}")),
             environment,
             arguments: behind.arguments.clone(),
-            ..SidecarOptions::transparent(&self.kafka)
+            ..SidecarOptions::transparent(
+                self.options
+                    .kafka_of_sidecars
+                    .as_deref()
+                    .unwrap_or(&self.kafka),
+            )
         }
     }
 

@@ -12,7 +12,13 @@ use std::{
 use integration_tests::groups::Progress;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
-use crate::{control::Control, fault::Fault, holds, stage::Stage, tally::Tally};
+use crate::{
+    control::Control,
+    fault::Fault,
+    holds,
+    stage::{Setting, Stage},
+    tally::Tally,
+};
 
 /// How many admin APIs there are.
 const ADMINS: usize = 2;
@@ -35,6 +41,7 @@ const MAX_PAUSE_SECONDS: f64 = 10.0;
 const STRIKE_WITHIN_MS: u64 = 1_500;
 /// How many of a storm's checkpoints are read whole again.
 const VERIFIED_MAX: usize = 3;
+const ASSIGNORS: [&str; 3] = ["range", "cooperative-sticky", "consumer"];
 const MODES: [&str; 3] = ["aligned", "unaligned", "synchronous"];
 
 /// The run.
@@ -50,14 +57,20 @@ pub struct Conductor {
 impl Conductor {
     /// Sets the stage.
     pub async fn begin(seed: u64, faults: Vec<Fault>, tally: Tally) -> Self {
-        let stage = Stage::set(ADMINS).await;
-        tally.note("all parts are up");
+        let mut random = StdRng::seed_from_u64(seed);
+        let setting = Setting {
+            admins: ADMINS,
+            assignor: ASSIGNORS.choose(&mut random).expect("there are assignors"),
+            hook: random.random_bool(0.5),
+        };
+        let stage = Stage::set(&setting).await;
+        tally.note(&format!("all parts are up: {setting:?}"));
         Self {
             control: Control::of(&stage),
             holds: holds::watch(stage.metrics_urls(), tally.clone()),
             stage,
             faults,
-            random: StdRng::seed_from_u64(seed),
+            random,
             tally,
         }
     }

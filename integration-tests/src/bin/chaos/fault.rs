@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use integration_tests::Process;
+use integration_tests::{Process, Toxic, bank::BANKS};
 use rand::{
     Rng,
     rngs::StdRng,
@@ -17,6 +17,12 @@ use crate::stage::Stage;
 /// The longest anything stays frozen or away: less than the session timeout of the banks, whose own work a rebalance may double.
 const AWAY_MS_MAX: u64 = 4_000;
 const AWAY_MS_MIN: u64 = 50;
+/// The most that anything on a slow way comes late.
+const SLOW_MS_MAX: u64 = 500;
+/// The most that passes on a throttled way in a second.
+const THROTTLED_KIB_MAX: u32 = 256;
+/// The most that passes on a connection that is cut short.
+const CUT_SHORT_BYTES_MAX: u32 = 100_000;
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -41,6 +47,12 @@ pub enum Fault {
     AppKilled,
     AppFrozen,
     AppRestarted,
+    InstanceAdded,
+    NetworkCut,
+    NetworkSlow,
+    NetworkThrottled,
+    NetworkSilent,
+    NetworkCutShort,
 }
 
 impl Fault {
@@ -79,13 +91,24 @@ impl Fault {
             Self::AppKilled => "an instance of a bank is killed and started again",
             Self::AppFrozen => "an instance of a bank stops without ending, and goes on",
             Self::AppRestarted => "an instance of a bank is asked to end and started again",
+            Self::InstanceAdded => "one more instance of a bank comes, and goes",
+            Self::NetworkCut => "connections on one way are cut, and new ones refused for a while",
+            Self::NetworkSlow => "everything on one way comes late for a while",
+            Self::NetworkThrottled => "little passes on one way for a while",
+            Self::NetworkSilent => "nothing passes on one way for a while, and no connection ends",
+            Self::NetworkCutShort => {
+                "connections on one way end in the middle of something for a while"
+            }
         }
     }
 
     /// True when a plain at-least-once application may lose or double work by it, with Cutline and without.
     #[must_use]
     pub fn disturbs_work(self) -> bool {
-        matches!(self, Self::AppKilled | Self::AppRestarted)
+        matches!(
+            self,
+            Self::AppKilled | Self::AppRestarted | Self::InstanceAdded
+        )
     }
 
     /// Lets it loose; everything runs again when this returns. Says what was struck.
@@ -147,7 +170,45 @@ impl Fault {
             Self::AppKilled | Self::AppFrozen | Self::AppRestarted => {
                 self.strike_app(stage, random, away).await
             }
+            Self::InstanceAdded => {
+                let bank = BANKS.choose(random).expect("there are banks");
+                stage.bank.come_and_go(bank, away).await;
+                format!("bank {bank} for {} ms", away.as_millis())
+            }
+            Self::NetworkCut
+            | Self::NetworkSlow
+            | Self::NetworkThrottled
+            | Self::NetworkSilent
+            | Self::NetworkCutShort => self.strike_network(stage, random, away).await,
         }
+    }
+
+    async fn strike_network(self, stage: &Stage, random: &mut StdRng, away: Duration) -> String {
+        let way = stage.ways.choose(random).expect("there are ways");
+        let toxic = match self {
+            Self::NetworkSlow => Some(Toxic::Slow(Duration::from_millis(
+                random.random_range(20..=SLOW_MS_MAX),
+            ))),
+            Self::NetworkThrottled => {
+                Some(Toxic::Throttled(random.random_range(8..=THROTTLED_KIB_MAX)))
+            }
+            Self::NetworkSilent => Some(Toxic::Silent),
+            Self::NetworkCutShort => Some(Toxic::CutShort(
+                random.random_range(1..=CUT_SHORT_BYTES_MAX),
+            )),
+            _ => None,
+        };
+        match toxic {
+            Some(toxic) => stage.network.poison(way, toxic).await,
+            None => stage.network.cut(way).await,
+        }
+        tokio::time::sleep(away).await;
+        stage.network.heal().await;
+        format!(
+            "{way} for {} ms{}",
+            away.as_millis(),
+            toxic.map_or_else(String::new, |toxic| format!(", {toxic:?}"))
+        )
     }
 
     async fn strike_broker(self, stage: &mut Stage, random: &mut StdRng, away: Duration) -> String {

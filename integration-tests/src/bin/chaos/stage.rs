@@ -1,5 +1,5 @@
 //! Everything a chaos run stands on, all of it real: three brokers, S3, two Redis, PostgreSQL, two admin APIs, both banks with three
-//! instances each, and their sidecars.
+//! instances each, their sidecars, and a network between them that can fail.
 //!
 //! It knows what runs and how to reach it. What is done to it is decided elsewhere.
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use integration_tests::{
     Admin, AdminOptions, Bank, BankOptions, Kafka, KafkaOptions, Redis, RedisOptions, Services,
-    Sidecar, bank::Behind, wait_for,
+    Sidecar, Toxiproxy, bank::Behind, ports::free_port, wait_for,
 };
 
 const DEPLOYMENT: &str = "chaos";
@@ -21,6 +21,17 @@ const LOAD_TIME_MAX: Duration = Duration::from_secs(900);
 /// How long it may take until one of the admin APIs leads.
 const LEADER_LIMIT: Duration = Duration::from_secs(60);
 
+/// How a run is set up, where that may differ.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// How many admin APIs there are.
+    pub admins: usize,
+    /// How the banks' groups assign.
+    pub assignor: &'static str,
+    /// Whether bank B is captured by its hook.
+    pub hook: bool,
+}
+
 /// All that runs.
 pub struct Stage {
     // Dropped in this order: whoever uses before what is used.
@@ -30,43 +41,76 @@ pub struct Stage {
     /// The Redis of the admin APIs; the banks' state is in another.
     pub coordination: Redis,
     pub kafka: Kafka,
+    /// What stands between sidecars and admin APIs, and all they reach.
+    pub network: Toxiproxy,
+    /// The names of its ways.
+    pub ways: Vec<String>,
 }
 
 impl Stage {
     /// Starts everything; orders flow when it returns.
-    pub async fn set(admins: usize) -> Self {
+    pub async fn set(setting: &Setting) -> Self {
+        let other_way: Vec<u16> = (0..BROKERS).map(|_| free_port()).collect();
         let options = KafkaOptions {
             brokers: BROKERS,
             heap_mib: 384,
+            other_way: other_way.clone(),
             ..KafkaOptions::default()
         };
         let redis = RedisOptions::default();
-        let (kafka, services, coordination) = tokio::join!(
+        let (network, kafka, mut services, coordination) = tokio::join!(
+            Toxiproxy::start(),
             Kafka::start(options),
             Services::start(),
             Redis::start(&redis)
         );
-        let mut options = services.under(AdminOptions::over(&kafka.bootstrap()), DEPLOYMENT);
-        options
-            .environment
-            .push(("CUTLINE_DEPLOYMENT".into(), DEPLOYMENT.into()));
-        options
-            .environment
-            .push(("CUTLINE_REDIS".into(), coordination.url()));
-        let admins: Vec<Admin> = (0..admins).map(|_| Admin::launch(&options)).collect();
-        let urls: Vec<String> = admins.iter().map(Admin::url).collect();
+        let mut ways = Ways::over(&network);
+        for (at, listen) in other_way.iter().enumerate() {
+            let name = format!("kafka-{}", at + 1);
+            ways.make(name, *listen, kafka.other_port(at)).await;
+        }
+        let other_way: Vec<String> = other_way
+            .iter()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        let other_way = other_way.join(",");
+        let s3 = ways.to("s3", services.s3().port()).await;
+        let redis = ways.to("redis", coordination.port()).await;
+        let mut options = services.under(AdminOptions::over(&other_way), DEPLOYMENT);
+        let direct = services.s3().port().to_string();
+        options.store = options
+            .store
+            .map(|store| store.replace(&direct, &s3.to_string()));
+        for (name, value) in [
+            ("CUTLINE_DEPLOYMENT", DEPLOYMENT.to_owned()),
+            ("CUTLINE_REDIS", format!("redis://127.0.0.1:{redis}")),
+        ] {
+            options.environment.push((name.into(), value));
+        }
+        let admins: Vec<Admin> = (0..setting.admins)
+            .map(|_| Admin::launch(&options))
+            .collect();
+        let mut urls = Vec::new();
+        for (at, admin) in admins.iter().enumerate() {
+            let port = ways.to(&format!("admin-{at}"), admin.port()).await;
+            urls.push(format!("http://127.0.0.1:{port}"));
+        }
+        let ways = ways.names;
         let bank = Bank::start(
             &kafka.bootstrap(),
             BankOptions {
                 partitions: PARTITIONS,
                 databases: Some(services.databases(DEPLOYMENT).await),
                 instances: INSTANCES,
+                kafka_of_sidecars: Some(other_way),
                 behind: Some(Behind {
                     admin: Some(urls.join(",")),
                     deployment: DEPLOYMENT.into(),
                     arguments: Vec::new(),
                     environment: services.environment(),
                 }),
+                hook: setting.hook,
+                assignor: setting.assignor.into(),
                 ..BankOptions::default()
             },
         )
@@ -77,6 +121,8 @@ impl Stage {
             services,
             coordination,
             kafka,
+            network,
+            ways,
         };
         stage.start_load();
         stage
@@ -127,5 +173,32 @@ impl Stage {
         tokio::time::sleep(away).await;
         process.start_again();
         format!("admin {at} for {} ms", away.as_millis())
+    }
+}
+
+/// Ways through a toxiproxy, as they are made.
+struct Ways<'a> {
+    network: &'a Toxiproxy,
+    names: Vec<String>,
+}
+
+impl<'a> Ways<'a> {
+    fn over(network: &'a Toxiproxy) -> Self {
+        Self {
+            network,
+            names: Vec::new(),
+        }
+    }
+
+    /// A way to port `upstream`: its port.
+    async fn to(&mut self, name: &str, upstream: u16) -> u16 {
+        let listen = free_port();
+        self.make(name.to_owned(), listen, upstream).await;
+        listen
+    }
+
+    async fn make(&mut self, name: String, listen: u16, upstream: u16) {
+        self.network.way(&name, listen, upstream).await;
+        self.names.push(name);
     }
 }
