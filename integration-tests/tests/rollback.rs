@@ -198,6 +198,38 @@ async fn a_bank_captured_by_its_hook_rolls_back() {
     .await;
 }
 
+/// Its client has far more than one batch in memory when the hook pauses it, and comes back with that to a restored state.
+#[tokio::test]
+async fn what_a_paused_bank_had_fetched_ahead_is_not_worked_on_after_a_rollback() {
+    let mut world = World::start(BankOptions {
+        hook: true,
+        ..BankOptions::default()
+    })
+    .await;
+    let epoch = world.checkpoint("unaligned").await;
+    for _ in 0..3 {
+        let bank = world.bank.instances.iter().find(|one| one.bank == "b");
+        let bank = bank.expect("both banks run");
+        bank.app.freeze();
+        // Meanwhile its input piles up at the broker.
+        world.bank.flow(FLOW / 2).await;
+        bank.app.thaw();
+        let create = [
+            "restore",
+            "create",
+            &epoch,
+            "--no-safety-checkpoint",
+            "--wait",
+            "-o",
+            "json",
+        ];
+        world.completed(&create).await;
+    }
+    world.bank.flow(FLOW).await;
+    let count = world.settled().await;
+    assert!(count.is_right(), "{count:?}");
+}
+
 #[tokio::test]
 async fn banks_roll_back_twice_in_a_row_to_different_checkpoints() {
     let mut world = World::start(BankOptions::default()).await;

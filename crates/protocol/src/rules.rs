@@ -23,6 +23,9 @@ pub struct Rules {
     /// The first Produce to a partition that the cut did not mark is preceded by a late mark. Kept by [`crate::Process`],
     /// see [`crate::Process::set_rules`].
     pub late_marks: bool,
+    /// Nobody is fenced with records in hand: those that its client fetched ahead would be worked on in the restored world.
+    /// Kept by [`crate::Process`], see [`crate::Process::set_rules`].
+    pub finish_before_fence: bool,
     /// A manifest is written only when the offsets add up. It stops some of what the other rules prevent, late: the epoch
     /// fails where it need not have.
     pub arithmetic: bool,
@@ -45,6 +48,7 @@ impl Default for Rules {
             keep_ranges: true,
             mask_from_first_marker: true,
             late_marks: true,
+            finish_before_fence: true,
             arithmetic: true,
             tombstones: true,
             visible_values_only: true,

@@ -178,6 +178,11 @@ fn a_mask_that_starts_at_the_last_marker_is_caught() {
 }
 
 #[test]
+fn a_fence_around_records_in_hand_is_caught() {
+    is_caught(Danger::FencedUnfinished);
+}
+
+#[test]
 fn a_first_produce_without_a_late_mark_is_caught() {
     is_caught(Danger::NoLateMark);
 }

@@ -195,7 +195,7 @@ impl Process {
             if attempt.phase == Phase::Gated && !attempt.quiet {
                 self.step_gate(now);
             } else {
-                self.read_committed(now);
+                self.poll_again(now);
             }
         }
     }

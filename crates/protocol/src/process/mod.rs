@@ -133,6 +133,14 @@ impl Process {
         attempt.first_hold.filter(|_| withholds)
     }
 
+    /// True when the process has been stopped for a restore, and waits for its fence.
+    #[must_use]
+    pub fn stands_still(&self) -> bool {
+        self.attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.purpose.stays_held() && attempt.phase >= Phase::Released)
+    }
+
     /// What the application reads.
     #[must_use]
     pub fn inputs(&self) -> &Inputs {

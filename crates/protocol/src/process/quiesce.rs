@@ -7,7 +7,7 @@ use std::{
 
 use cutline_model::{Capture, Epoch, GroupId, InputPartition, Offset, TopicPartition};
 
-use super::{Committed, Phase, Process, ProcessOutput};
+use super::{Attempt, Committed, Phase, Process, ProcessOutput};
 use crate::{
     input::{ConnId, Finished},
     moment::Moment,
@@ -15,6 +15,11 @@ use crate::{
 
 /// How long to wait before committed offsets are read again when no commit was seen passing by.
 const READ_AGAIN: Duration = Duration::from_millis(10);
+/// How long an application goes on before its hook is asked to pause again, unless a commit is seen earlier.
+const WORK_ON: Duration = Duration::from_millis(50);
+
+/// What a group reads of one partition.
+type Input = (GroupId, TopicPartition);
 
 /// What one look at every input came to.
 enum Drained {
@@ -97,12 +102,32 @@ impl Process {
         attempt.enter(now, Phase::Draining, drain);
         self.queue.push_back(ProcessOutput::HoldsChanged);
         match self.config.capture {
-            Capture::Hook => {
-                attempt.hook_paused = true;
-                let epoch = attempt.epoch;
-                self.call_hook(ProcessOutput::PauseHook(epoch));
-            }
+            Capture::Hook => self.pause_hook(),
             Capture::Commit => self.read_committed(now),
+        }
+    }
+
+    fn pause_hook(&mut self) {
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        attempt.hook_paused = true;
+        attempt.poll_at = None;
+        let epoch = attempt.epoch;
+        self.call_hook(ProcessOutput::PauseHook(epoch));
+    }
+
+    /// It is time to look at a drain again: at the committed offsets, or at an application that was left to work on.
+    pub(super) fn poll_again(&mut self, now: Moment) {
+        let works_on = self.attempt.as_ref().is_some_and(|attempt| {
+            self.config.capture == Capture::Hook
+                && attempt.phase == Phase::Draining
+                && !attempt.hook_paused
+        });
+        if works_on {
+            self.pause_hook();
+        } else {
+            self.read_committed(now);
         }
     }
 
@@ -190,6 +215,8 @@ impl Process {
             // A commit that passes before the hook has answered says nothing.
             Phase::Draining if attempt.hook_paused && attempt.hook_positions.is_none() => {}
             Phase::Draining if attempt.hook_paused => self.step_hook(now),
+            // It works on, to be paused again.
+            Phase::Draining if self.config.capture == Capture::Hook => {}
             Phase::Draining => self.step_drain(now),
             Phase::Gated => self.look_again(now),
             _ => {}
@@ -197,7 +224,9 @@ impl Process {
     }
 
     fn step_drain(&mut self, now: Moment) {
-        match self.drained() {
+        let committed =
+            |attempt: &Attempt, key: &Input| attempt.committed.get(key).copied().flatten();
+        match self.drained(committed) {
             Drained::Yes(_) if self.produced_since_read() => {
                 self.wait_for_commits(
                     now,
@@ -218,21 +247,23 @@ impl Process {
             }
             Drained::No(why) => self.wait_for_commits(now, why),
             Drained::Never(why) => self.decline(now, why),
-            Drained::Look(looks) => {
-                let attempt = self
-                    .attempt
-                    .as_mut()
-                    .expect("a drain belongs to an attempt");
-                for (partition, from, to, committed_only) in looks {
-                    if attempt.looks_open.insert(partition.clone()) {
-                        self.queue.push_back(ProcessOutput::LookAside {
-                            partition,
-                            from,
-                            to,
-                            committed_only,
-                        });
-                    }
-                }
+            Drained::Look(looks) => self.look_aside(looks),
+        }
+    }
+
+    fn look_aside(&mut self, looks: BTreeSet<(TopicPartition, Offset, Offset, bool)>) {
+        let attempt = self
+            .attempt
+            .as_mut()
+            .expect("a drain belongs to an attempt");
+        for (partition, from, to, committed_only) in looks {
+            if attempt.looks_open.insert(partition.clone()) {
+                self.queue.push_back(ProcessOutput::LookAside {
+                    partition,
+                    from,
+                    to,
+                    committed_only,
+                });
             }
         }
     }
@@ -253,7 +284,8 @@ impl Process {
         }
     }
 
-    fn drained(&self) -> Drained {
+    /// Whether every input is finished, where `finished` tells how far each one is.
+    fn drained(&self, finished: impl Fn(&Attempt, &Input) -> Option<Offset>) -> Drained {
         let attempt = self
             .attempt
             .as_ref()
@@ -262,7 +294,7 @@ impl Process {
         let mut looks = BTreeSet::new();
         for InputPartition { group, partition } in &attempt.inputs {
             let key = (group.clone(), partition.clone());
-            let committed = attempt.committed.get(&key).copied().flatten();
+            let committed = finished(attempt, &key);
             let fresh = self.groups.get(group).is_some_and(|here| here.fresh);
             let groups = attempt.groups_on(partition);
             match self.inputs.finished(partition, committed, fresh, groups) {
@@ -430,20 +462,43 @@ impl Process {
                 "something was produced while the hook was paused".to_owned(),
             );
         }
-        match self.hook_drained() {
-            Ok(positions) => {
-                let attempt = self
-                    .attempt
-                    .as_mut()
-                    .expect("a hook's answer belongs to an attempt");
-                attempt.positions = positions;
-                attempt.phase = Phase::Gated;
-                attempt.quiet = false;
-                self.outputs.close_gate();
-                self.step_gate(now);
+        let positions = match self.hook_drained() {
+            Ok(positions) => positions,
+            Err(reason) => return self.decline(now, reason),
+        };
+        if attempt.purpose.stays_held() && self.rules.finish_before_fence {
+            let named = |_: &Attempt, key: &Input| positions.get(key).copied().flatten();
+            match self.drained(named) {
+                Drained::Yes(_) => {}
+                Drained::No(why) => return self.work_on(now, why),
+                Drained::Never(why) => return self.decline(now, why),
+                Drained::Look(looks) => return self.look_aside(looks),
             }
-            Err(reason) => self.decline(now, reason),
         }
+        let attempt = self
+            .attempt
+            .as_mut()
+            .expect("a hook's answer belongs to an attempt");
+        attempt.positions = positions;
+        attempt.phase = Phase::Gated;
+        attempt.quiet = false;
+        self.outputs.close_gate();
+        self.step_gate(now);
+    }
+
+    /// What its client fetched ahead is in the application's hands, and no fence takes it away: it would be worked on when
+    /// the state is another one, or when the hook's lease ends. So it goes on, with nothing new to read, until all is done.
+    fn work_on(&mut self, now: Moment, why: String) {
+        self.wait_for_commits(now, why);
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        attempt.hook_paused = false;
+        attempt.hook_positions = None;
+        attempt.admitted_when_paused = None;
+        attempt.poll_at = Some(now + WORK_ON);
+        let epoch = attempt.epoch;
+        self.call_hook(ProcessOutput::ResumeHook(epoch));
     }
 
     /// The hook's positions, each at most what was delivered; the committed offset where the hook names none.

@@ -288,6 +288,7 @@ impl World {
             .filter(|inst| services.contains(&self.insts[*inst].id.service))
             .collect();
         for inst in &restored {
+            self.check_hands(*inst);
             self.close_for_good(*inst);
         }
         let pending: Vec<(u64, usize)> = self
@@ -327,6 +328,22 @@ impl World {
         self.masks = masks;
         self.put_back(restore, &services, &planned);
         true
+    }
+
+    /// Who was made to stand still has nothing left in hand that it would work on in the restored world.
+    fn check_hands(&mut self, inst: usize) {
+        let this = &self.insts[inst];
+        let stands_still = this.sidecar.up && this.sidecar.process.stands_still();
+        if !stands_still || !this.running {
+            return;
+        }
+        let left: usize = this.consumers.iter().map(|c| c.buffer.len()).sum();
+        if left > 0 {
+            let id = this.id.clone();
+            self.violate(format!(
+                "epoch of a restore: {id} is fenced with {left} records in hand"
+            ));
+        }
     }
 
     /// Connections are closed after their Produces are answered, and the application with them.

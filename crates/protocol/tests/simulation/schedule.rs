@@ -31,6 +31,8 @@ pub enum Danger {
     MaskStartsLate,
     /// A first Produce to an unmarked partition is not preceded by a late mark.
     NoLateMark,
+    /// An application is fenced with records in hand that its client fetched ahead.
+    FencedUnfinished,
 }
 
 impl Danger {
@@ -51,6 +53,7 @@ impl Danger {
             Self::RangeForgotten => rules.keep_ranges = false,
             Self::MaskStartsLate => rules.mask_from_first_marker = false,
             Self::NoLateMark => rules.late_marks = false,
+            Self::FencedUnfinished => rules.finish_before_fence = false,
         }
         rules
     }
