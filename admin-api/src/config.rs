@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use cutline_model::{Limits, Mode};
 use cutline_store::StoreSpec;
 
-use crate::shared::RedisAddress;
+use crate::{coordination::Blackout, shared::RedisAddress};
 
 /// How long a registered sidecar may be out of reach before it is evicted: longer than it takes to restart and dial.
 pub const SIDECAR_LOST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,6 +23,8 @@ pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CHECKPOINT_RETRIES: u32 = 3;
 /// The least time between the end of a scheduled checkpoint and the next.
 pub const MIN_PAUSE: Duration = Duration::ZERO;
+/// The longest wait after scheduled checkpoints that failed: each costs applications a pause.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Scheduled checkpoints that may fail one after another before somebody is woken.
 pub const TOLERABLE_FAILURES: u32 = 3;
 /// Checkpoints kept besides savepoints.
@@ -93,6 +95,12 @@ pub struct CheckpointConfig {
     pub mode: Mode,
     /// See [`CHECKPOINT_RETRIES`].
     pub retries: u32,
+    /// See [`BACKOFF_MAX`]; an interval that is longer is kept.
+    pub backoff_max: Duration,
+    /// The most that a scheduled checkpoint comes later by chance.
+    pub jitter: Duration,
+    /// Hours without scheduled checkpoints.
+    pub blackouts: Vec<Blackout>,
     /// See [`TOLERABLE_FAILURES`].
     pub tolerable_failures: u32,
     /// Whether compacted topics are copied whole.
@@ -130,6 +138,9 @@ impl Default for CheckpointConfig {
             prepare_timeout: PREPARE_TIMEOUT,
             mode: Mode::Aligned,
             retries: CHECKPOINT_RETRIES,
+            backoff_max: BACKOFF_MAX,
+            jitter: Duration::ZERO,
+            blackouts: Vec::new(),
             tolerable_failures: TOLERABLE_FAILURES,
             channels: Channels::default(),
         }

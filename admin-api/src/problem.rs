@@ -119,7 +119,9 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status =
             StatusCode::from_u16(self.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        if status.is_server_error() {
+        // Whoever stands by or starts says so to every probe: that is no event.
+        let waits = [NOT_LEADING, NOT_READY].contains(&self.code);
+        if status.is_server_error() && !waits {
             tracing::warn!(
                 code = self.code.id,
                 detail = self.detail,

@@ -6,7 +6,10 @@ use cutline_model::Limits;
 use cutline_settings::{Key, Program, Settings, SettingsError, brokers, duration, name};
 use cutline_store::{StoreError, StoreSpec};
 
-use crate::config::{CheckpointConfig, Config, Retention, check_limits};
+use crate::{
+    config::{CheckpointConfig, Config, Retention, check_limits},
+    coordination::Blackout,
+};
 
 /// The deployment when none is named.
 const DEPLOYMENT_DEFAULT: &str = "default";
@@ -85,6 +88,21 @@ pub const PROGRAM: Program = Program {
             "checkpoint.retries",
             "N",
             "Attempts after the first [default: 3]",
+        ),
+        Key::one(
+            "checkpoint.backoff-max",
+            "DURATION",
+            "The longest wait after scheduled ones that failed; each failure doubles it [default: 5m]",
+        ),
+        Key::one(
+            "checkpoint.jitter",
+            "DURATION",
+            "The most that a scheduled one comes later by chance [default: 0s]",
+        ),
+        Key::one(
+            "checkpoint.blackout",
+            "HH:MM-HH:MM,…",
+            "Hours of every day, in UTC, in which none is scheduled [default: none]",
         ),
         Key::one(
             "checkpoint.tolerable-failures",
@@ -187,6 +205,9 @@ fn checkpoint(settings: &Settings) -> Result<CheckpointConfig, SettingsError> {
         )?,
         mode: parsed(settings, "checkpoint.mode", str::parse)?.unwrap_or(default.mode),
         retries: number(settings, "checkpoint.retries", default.retries)?,
+        backoff_max: span(settings, "checkpoint.backoff-max", default.backoff_max)?,
+        jitter: span(settings, "checkpoint.jitter", default.jitter)?,
+        blackouts: parsed(settings, "checkpoint.blackout", blackouts)?.unwrap_or_default(),
         tolerable_failures: number(
             settings,
             "checkpoint.tolerable-failures",
@@ -194,6 +215,10 @@ fn checkpoint(settings: &Settings) -> Result<CheckpointConfig, SettingsError> {
         )?,
         channels: parsed(settings, "checkpoint.channels", str::parse)?.unwrap_or_default(),
     })
+}
+
+fn blackouts(text: &str) -> Result<Vec<Blackout>, &'static str> {
+    text.split(',').map(str::parse).collect()
 }
 
 fn limits(settings: &Settings) -> Result<Limits, SettingsError> {
@@ -303,12 +328,17 @@ mod tests {
             "1s",
             "--checkpoint-mode",
             "unaligned",
+            "--checkpoint-blackout",
+            "08:00-09:30, 22:00-02:00",
             "--retention-keep-last",
             "3",
         ])
         .unwrap();
         assert_eq!(config.checkpoint.interval, Some(Duration::from_secs(1)));
         assert_eq!(config.checkpoint.mode, Mode::Unaligned);
+        let blackouts = config.checkpoint.blackouts.iter();
+        let blackouts: Vec<String> = blackouts.map(ToString::to_string).collect();
+        assert_eq!(blackouts, ["08:00-09:30", "22:00-02:00"]);
         assert_eq!(config.retention.keep_last, 3);
     }
 
@@ -331,6 +361,7 @@ mod tests {
             ),
             (["--checkpoint-channels", "copy"], "reference or embed"),
             (["--checkpoint-timeout", "10"], "duration with its unit"),
+            (["--checkpoint-blackout", "nights"], "08:00-09:30"),
             (["--kafka", "nowhere"], "HOST:PORT"),
             (["--deployment", "a b"], "letters"),
             (["--lisen", "x"], "--listen"),

@@ -8,6 +8,7 @@ mod broker;
 mod claim;
 mod driver;
 mod manifest;
+mod pace;
 mod running;
 mod tables;
 mod view;
@@ -31,6 +32,7 @@ use crate::{app::App, busy::BusyGuard, problem::Problem};
 pub use barriers::Barriers;
 pub use claim::{claim, owner};
 pub use manifest::pause_ms_max;
+pub use pace::Blackout;
 pub use running::{Running, RunningEpoch};
 
 /// What an epoch is for.

@@ -1,4 +1,4 @@
-//! Periodic checkpoints: an interval from trigger to trigger, and a least pause from the end of one to the next.
+//! Periodic checkpoints, as their pace and the hours without any allow. What the pace is, `pace` works out.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +9,10 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{sync::watch, time::Instant};
 
-use super::checkpoint;
+use super::{
+    checkpoint,
+    pace::{Dice, Pace, blackout_left},
+};
 use crate::{
     app::App,
     config::CheckpointConfig,
@@ -137,6 +140,8 @@ impl Schedule {
                     return;
                 }
                 next = Instant::now();
+                // Whoever sets a schedule anew wants to see it work.
+                self.progress.lock().failures = 0;
                 continue;
             };
             self.progress.lock().next = Some(next);
@@ -150,11 +155,26 @@ impl Schedule {
                 }
                 () = tokio::time::sleep_until(next) => {}
             }
+            let config = &app.config.checkpoint;
+            // Looked at when the time has come: what was allowed when it was set need not be so now, nor the other way round.
+            if let Some(left) = blackout_left(&config.blackouts, Timestamp::now()) {
+                next = Instant::now() + left;
+                continue;
+            }
             let triggered = Instant::now();
-            next = match self.trigger(&app, now.mode).await {
-                Ok(()) => (triggered + interval).max(Instant::now() + now.min_pause),
-                Err(pause) => Instant::now() + pause,
+            let wait = match self.trigger(&app, now.mode).await {
+                Ok(()) => {
+                    let pace = Pace {
+                        interval,
+                        min_pause: now.min_pause,
+                        backoff_max: config.backoff_max,
+                        jitter: config.jitter,
+                    };
+                    pace.wait(triggered.elapsed(), self.failures(), Dice::throw())
+                }
+                Err(pause) => pause,
             };
+            next = Instant::now() + wait;
         }
     }
 
@@ -180,6 +200,10 @@ impl Schedule {
         let completed = series.await.is_ok_and(|end| end.completed);
         self.note(app, completed);
         Ok(())
+    }
+
+    fn failures(&self) -> u32 {
+        self.progress.lock().failures
     }
 
     fn note(&self, app: &App, completed: bool) {

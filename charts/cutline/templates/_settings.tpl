@@ -16,6 +16,9 @@
       "checkpoint.record-timeout" .Values.checkpoint.recordTimeout
       "checkpoint.mark-timeout" .Values.checkpoint.markTimeout
       "checkpoint.retries" .Values.checkpoint.retries
+      "checkpoint.backoff-max" .Values.checkpoint.backoffMax
+      "checkpoint.jitter" .Values.checkpoint.jitter
+      "checkpoint.blackout" .Values.checkpoint.blackout
       "checkpoint.tolerable-failures" .Values.checkpoint.tolerableFailures
       "checkpoint.channels" .Values.checkpoint.channels
       "retention.keep-last" .Values.retention.keepLast

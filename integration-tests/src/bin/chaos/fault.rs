@@ -17,6 +17,10 @@ use crate::stage::Stage;
 /// The longest anything stays frozen or away: less than the session timeout of the banks, whose own work a rebalance may double.
 const AWAY_MS_MAX: u64 = 4_000;
 const AWAY_MS_MIN: u64 = 50;
+/// A sidecar that is out of reach for so long is evicted: `sidecar-lost-timeout`, left at its default.
+const EVICTED_AFTER: Duration = Duration::from_secs(10);
+/// An admin API that is silent for so long leads no longer: the session timeout of its election.
+const DEPOSED_AFTER: Duration = Duration::from_secs(6);
 /// The most that anything on a slow way comes late.
 const SLOW_MS_MAX: u64 = 500;
 /// The most that passes on a throttled way in a second.
@@ -30,8 +34,10 @@ pub enum Fault {
     SidecarKilled,
     SidecarFrozen,
     SidecarRestarted,
+    SidecarEvicted,
     LeaderKilled,
     LeaderFrozen,
+    LeaderDeposed,
     LeaderRestarted,
     StandbyKilled,
     BrokerKilled,
@@ -70,8 +76,14 @@ impl Fault {
             Self::SidecarKilled => "a sidecar is killed and started again",
             Self::SidecarFrozen => "a sidecar stops without ending, and goes on",
             Self::SidecarRestarted => "a sidecar is asked to end and started again",
+            Self::SidecarEvicted => {
+                "a sidecar stops for so long that it is taken out of the view, and goes on"
+            }
             Self::LeaderKilled => "the admin API that leads is killed; the other takes over",
             Self::LeaderFrozen => "the admin API that leads stops without ending, and goes on",
+            Self::LeaderDeposed => {
+                "the admin API that leads stops until the other leads, and goes on"
+            }
             Self::LeaderRestarted => {
                 "the admin API that leads is asked to end; the other takes over"
             }
@@ -107,7 +119,7 @@ impl Fault {
     pub fn disturbs_work(self) -> bool {
         matches!(
             self,
-            Self::AppKilled | Self::AppRestarted | Self::InstanceAdded
+            Self::AppKilled | Self::AppRestarted | Self::InstanceAdded | Self::SidecarEvicted
         )
     }
 
@@ -121,9 +133,14 @@ impl Fault {
                 sidecar.restart(self == Self::SidecarKilled).await;
                 sidecar.process().name().to_owned()
             }
-            Self::SidecarFrozen => {
+            Self::SidecarFrozen | Self::SidecarEvicted => {
                 let at = random.random_range(0..stage.bank.instances.len());
-                freeze(stage.sidecar(at).process(), away).await
+                let lost = if self == Self::SidecarEvicted {
+                    EVICTED_AFTER
+                } else {
+                    Duration::ZERO
+                };
+                freeze(stage.sidecar(at).process(), lost + away).await
             }
             Self::LeaderKilled | Self::LeaderRestarted => {
                 let at = stage.leader().await;
@@ -131,9 +148,15 @@ impl Fault {
                     .restart_admin(at, self == Self::LeaderKilled, away)
                     .await
             }
-            Self::LeaderFrozen => {
+            Self::LeaderFrozen | Self::LeaderDeposed => {
                 let at = stage.leader().await;
-                freeze(stage.admins[at].process(), away).await
+                let lost = if self == Self::LeaderDeposed {
+                    DEPOSED_AFTER
+                } else {
+                    Duration::ZERO
+                };
+                let struck = freeze(stage.admins[at].process(), lost + away).await;
+                format!("admin {at}, {struck}")
             }
             Self::StandbyKilled => {
                 let at = 1 - stage.leader().await;
@@ -254,4 +277,19 @@ async fn freeze(process: &Process, time: Duration) -> String {
     tokio::time::sleep(time).await;
     process.thaw();
     format!("{} for {} ms", process.name(), time.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_tells_of_every_fault_what_is_seen_and_what_to_do() {
+        let told = include_str!("../../../../docs/operations.md");
+        let untold = Fault::value_variants()
+            .iter()
+            .map(|fault| format!("`{}`", fault.name()));
+        let untold: Vec<String> = untold.filter(|name| !told.contains(name)).collect();
+        assert!(untold.is_empty(), "docs/operations.md lacks {untold:?}");
+    }
 }
