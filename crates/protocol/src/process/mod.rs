@@ -15,6 +15,7 @@
 mod ask;
 mod attempt;
 mod control;
+mod hook;
 mod quiesce;
 mod record;
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use cutline_model::{Capture, Epoch, GroupId, InputPartition, Offset, TopicPartition};
+use cutline_model::{Capture, GroupId, InputPartition, Offset, TopicPartition};
 
 use super::{Attempt, Committed, Phase, Process, ProcessOutput};
 use crate::{
@@ -15,14 +15,12 @@ use crate::{
 
 /// How long to wait before committed offsets are read again when no commit was seen passing by.
 const READ_AGAIN: Duration = Duration::from_millis(10);
-/// How long an application goes on before its hook is asked to pause again, unless a commit is seen earlier.
-const WORK_ON: Duration = Duration::from_millis(50);
 
 /// What a group reads of one partition.
-type Input = (GroupId, TopicPartition);
+pub(super) type Input = (GroupId, TopicPartition);
 
 /// What one look at every input came to.
-enum Drained {
+pub(super) enum Drained {
     Yes(BTreeMap<(GroupId, TopicPartition), Option<Offset>>),
     No(String),
     Look(BTreeSet<(TopicPartition, Offset, Offset, bool)>),
@@ -107,30 +105,6 @@ impl Process {
         }
     }
 
-    fn pause_hook(&mut self) {
-        let Some(attempt) = &mut self.attempt else {
-            return;
-        };
-        attempt.hook_paused = true;
-        attempt.poll_at = None;
-        let epoch = attempt.epoch;
-        self.call_hook(ProcessOutput::PauseHook(epoch));
-    }
-
-    /// It is time to look at a drain again: at the committed offsets, or at an application that was left to work on.
-    pub(super) fn poll_again(&mut self, now: Moment) {
-        let works_on = self.attempt.as_ref().is_some_and(|attempt| {
-            self.config.capture == Capture::Hook
-                && attempt.phase == Phase::Draining
-                && !attempt.hook_paused
-        });
-        if works_on {
-            self.pause_hook();
-        } else {
-            self.read_committed(now);
-        }
-    }
-
     /// Asks for the committed offsets, unless an answer is already under way.
     pub(super) fn read_committed(&mut self, now: Moment) {
         let Some(attempt) = &mut self.attempt else {
@@ -209,7 +183,7 @@ impl Process {
         }
     }
 
-    fn looked_at_commits(&mut self, now: Moment) {
+    pub(super) fn looked_at_commits(&mut self, now: Moment) {
         let Some(attempt) = &self.attempt else { return };
         match attempt.phase {
             // A commit that passes before the hook has answered says nothing.
@@ -251,7 +225,7 @@ impl Process {
         }
     }
 
-    fn look_aside(&mut self, looks: BTreeSet<(TopicPartition, Offset, Offset, bool)>) {
+    pub(super) fn look_aside(&mut self, looks: BTreeSet<(TopicPartition, Offset, Offset, bool)>) {
         let attempt = self
             .attempt
             .as_mut()
@@ -277,7 +251,7 @@ impl Process {
         !self.is_source() && attempt.admitted_at_read != self.outputs.admitted()
     }
 
-    fn wait_for_commits(&mut self, now: Moment, why: String) {
+    pub(super) fn wait_for_commits(&mut self, now: Moment, why: String) {
         if let Some(attempt) = &mut self.attempt {
             attempt.last_obstacle = why;
             attempt.poll_at = Some(now + READ_AGAIN);
@@ -285,7 +259,7 @@ impl Process {
     }
 
     /// Whether every input is finished, where `finished` tells how far each one is.
-    fn drained(&self, finished: impl Fn(&Attempt, &Input) -> Option<Offset>) -> Drained {
+    pub(super) fn drained(&self, finished: impl Fn(&Attempt, &Input) -> Option<Offset>) -> Drained {
         let attempt = self
             .attempt
             .as_ref()
@@ -424,122 +398,5 @@ impl Process {
         attempt.poll_at = Some(now + READ_AGAIN);
         self.outputs.open_gate();
         self.queue.push_back(ProcessOutput::GateChanged);
-    }
-
-    /// The hook's answer to `pause`.
-    pub fn handle_paused(
-        &mut self,
-        now: Moment,
-        epoch: Epoch,
-        answer: Result<BTreeMap<TopicPartition, Offset>, String>,
-    ) {
-        self.hook_answered();
-        let admitted = self.outputs.admitted();
-        let Some(attempt) = self.attempt_of(epoch) else {
-            return;
-        };
-        if attempt.phase != Phase::Draining || !attempt.hook_paused {
-            return;
-        }
-        match answer {
-            Ok(positions) => {
-                attempt.hook_positions = Some(positions);
-                attempt.admitted_when_paused = Some(admitted);
-                self.read_committed(now);
-            }
-            Err(reason) => self.decline(now, format!("the hook did not pause: {reason}")),
-        }
-    }
-
-    fn step_hook(&mut self, now: Moment) {
-        let attempt = self
-            .attempt
-            .as_ref()
-            .expect("a hook's answer belongs to an attempt");
-        if attempt.admitted_when_paused != Some(self.outputs.admitted()) {
-            return self.decline(
-                now,
-                "something was produced while the hook was paused".to_owned(),
-            );
-        }
-        let positions = match self.hook_drained() {
-            Ok(positions) => positions,
-            Err(reason) => return self.decline(now, reason),
-        };
-        if attempt.purpose.stays_held() && self.rules.finish_before_fence {
-            let named = |_: &Attempt, key: &Input| positions.get(key).copied().flatten();
-            match self.drained(named) {
-                Drained::Yes(_) => {}
-                Drained::No(why) => return self.work_on(now, why),
-                Drained::Never(why) => return self.decline(now, why),
-                Drained::Look(looks) => return self.look_aside(looks),
-            }
-        }
-        let attempt = self
-            .attempt
-            .as_mut()
-            .expect("a hook's answer belongs to an attempt");
-        attempt.positions = positions;
-        attempt.phase = Phase::Gated;
-        attempt.quiet = false;
-        self.outputs.close_gate();
-        self.step_gate(now);
-    }
-
-    /// What its client fetched ahead is in the application's hands, and no fence takes it away: it would be worked on when
-    /// the state is another one, or when the hook's lease ends. So it goes on, with nothing new to read, until all is done.
-    fn work_on(&mut self, now: Moment, why: String) {
-        self.wait_for_commits(now, why);
-        let Some(attempt) = &mut self.attempt else {
-            return;
-        };
-        attempt.hook_paused = false;
-        attempt.hook_positions = None;
-        attempt.admitted_when_paused = None;
-        attempt.poll_at = Some(now + WORK_ON);
-        let epoch = attempt.epoch;
-        self.call_hook(ProcessOutput::ResumeHook(epoch));
-    }
-
-    /// The hook's positions, each at most what was delivered; the committed offset where the hook names none.
-    fn hook_drained(&self) -> Result<BTreeMap<(GroupId, TopicPartition), Option<Offset>>, String> {
-        let attempt = self
-            .attempt
-            .as_ref()
-            .expect("a hook's answer belongs to an attempt");
-        let named = attempt
-            .hook_positions
-            .as_ref()
-            .ok_or("the hook has not answered")?;
-        let mut positions = BTreeMap::new();
-        for InputPartition { group, partition } in &attempt.inputs {
-            let key = (group.clone(), partition.clone());
-            let position = match named.get(partition) {
-                Some(&position) => {
-                    let delivered = self.inputs.delivered_end(partition);
-                    if delivered.is_some_and(|end| position > end) {
-                        return Err(format!(
-                            "the hook's position {position} on {partition} lies past what was delivered"
-                        ));
-                    }
-                    Some(position)
-                }
-                None => match self.inputs.finished(
-                    partition,
-                    attempt.committed.get(&key).copied().flatten(),
-                    self.groups.get(group).is_some_and(|here| here.fresh),
-                    attempt.groups_on(partition),
-                ) {
-                    Finished::Yes(position) => position,
-                    _ => {
-                        return Err(format!(
-                            "the hook names no position for {partition}, where work is under way"
-                        ));
-                    }
-                },
-            };
-            positions.insert(key, position);
-        }
-        Ok(positions)
     }
 }

@@ -217,57 +217,6 @@ impl Process {
         self.try_report();
     }
 
-    /// One call of the hook at a time: a `resume` that is still on its way must not undo the next `pause`.
-    pub(super) fn call_hook(&mut self, call: ProcessOutput) {
-        self.hook_calls.push_back(call);
-        if !self.hook_busy {
-            self.next_hook_call();
-        }
-    }
-
-    /// The call under way was answered; every call is, if only by the shell's own timeout.
-    pub(super) fn hook_answered(&mut self) {
-        self.hook_busy = false;
-        self.next_hook_call();
-    }
-
-    fn next_hook_call(&mut self) {
-        while let Some(call) = self.hook_calls.pop_front() {
-            let over = |epoch: &Epoch| self.epoch() != Some(*epoch);
-            if matches!(&call, ProcessOutput::PauseHook(epoch) if over(epoch)) {
-                continue;
-            }
-            self.hook_busy = true;
-            self.queue.push_back(call);
-            return;
-        }
-    }
-
-    /// The hook's answer to `resume`: whether its lease had held until now.
-    pub fn handle_resumed(&mut self, now: Moment, epoch: Epoch, answer: Result<bool, String>) {
-        self.hook_answered();
-        let Some(attempt) = self.attempt_of(epoch) else {
-            return;
-        };
-        if attempt.phase != Phase::Released || attempt.resumed {
-            return;
-        }
-        match answer {
-            Ok(true) => {
-                attempt.resumed = true;
-                self.try_report();
-            }
-            Ok(false) => self.decline(
-                now,
-                "the hook went on by itself before the state was recorded".to_owned(),
-            ),
-            Err(reason) => self.decline(
-                now,
-                format!("the hook did not say whether its lease held: {reason}"),
-            ),
-        }
-    }
-
     /// Where the markers are.
     pub fn handle_located(
         &mut self,
@@ -298,7 +247,7 @@ impl Process {
         }
     }
 
-    fn try_report(&mut self) {
+    pub(super) fn try_report(&mut self) {
         let Some(attempt) = &mut self.attempt else {
             return;
         };
