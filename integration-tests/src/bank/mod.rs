@@ -27,6 +27,8 @@ use crate::{
 
 /// The two banks.
 pub const BANKS: [&str; 2] = ["a", "b"];
+/// What both banks say of a commit that did not succeed.
+const REFUSED: &str = ": commit: ";
 /// Each bank reads its orders and its transfers.
 const INPUT_TOPICS: usize = 2;
 
@@ -174,6 +176,20 @@ impl Bank {
             })
         });
         ended.collect()
+    }
+
+    /// How many commits of any instance have been refused, by what the banks log: their session was lost amid a batch, which somebody does again.
+    #[must_use]
+    pub fn commits_refused(&self) -> usize {
+        let logs = std::fs::read_dir(&self.directory).into_iter().flatten();
+        let logs = logs.flatten().map(|entry| entry.path());
+        logs.filter(|path| path.extension().is_some_and(|end| end == "log"))
+            .map(|path| {
+                let text = std::fs::read(path).unwrap_or_default();
+                let text = String::from_utf8_lossy(&text);
+                text.lines().filter(|line| line.contains(REFUSED)).count()
+            })
+            .sum()
     }
 
     /// What each bank's group reads.

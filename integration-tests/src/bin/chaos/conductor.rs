@@ -1,6 +1,7 @@
 //! One round after another: a checkpoint, a storm, a rollback, a count.
 //!
-//! The banks are plain at-least-once applications: killed in the middle of a batch they do it again, and what they sent counts twice.
+//! The banks are plain at-least-once applications: killed in the middle of a batch, or expelled from their group, they do it again, and what
+//! they sent counts twice, with Cutline and without.
 //! So a round ends with a rollback to a checkpoint that was taken before any of that, and must then be right to the last coin. Where
 //! nothing disturbed the applications' own work, it ends with any checkpoint of the storm.
 
@@ -137,6 +138,7 @@ impl Conductor {
     async fn storm(&mut self) -> Result<bool, String> {
         let mode = self.mode();
         self.control.schedule(Some(INTERVAL_MS), mode).await;
+        let refused = self.stage.bank.commits_refused();
         let mut disturbed = false;
         for _ in 0..self
             .random
@@ -149,7 +151,13 @@ impl Conductor {
             self.progress().await?;
         }
         self.control.schedule(None, mode).await;
-        Ok(disturbed | self.revive())
+        let refused = self.stage.bank.commits_refused() - refused;
+        if refused > 0 {
+            self.tally.note(&format!(
+                "{refused} commits were refused: work was done again"
+            ));
+        }
+        Ok(disturbed | self.revive() | (refused > 0))
     }
 
     async fn roll_back(&mut self, epoch: u64, may_strike: bool) -> Result<(), String> {
@@ -180,17 +188,24 @@ impl Conductor {
         Err(format!("no restore of {epoch} completes: {last}"))
     }
 
-    /// Lets everything come to rest, and looks at the money.
+    /// Lets everything come to rest, and looks at the money. What an application did again by itself after the rollback, for what
+    /// struck it during that, is undone by another.
     async fn count(&mut self, base: u64) -> Result<(), String> {
+        let refused = self.stage.bank.commits_refused();
         self.progress().await?;
-        if self.revive() {
-            self.tally
-                .note("an application ended by itself; back once more");
-            self.roll_back(base, false).await?;
-        }
+        let ended = self.revive();
         self.stage.bank.wait_assigned().await;
         self.stage.bank.stop_load().await;
-        let count = self.stage.bank.count(SETTLE_LIMIT).await;
+        let mut count = self.stage.bank.count(SETTLE_LIMIT).await;
+        let refused = self.stage.bank.commits_refused() - refused;
+        if !count.is_right() && (ended || refused > 0) {
+            self.tally.note(&format!(
+                "{count:?}; ended by themselves: {ended}, commits refused: {refused}; back once more"
+            ));
+            self.roll_back(base, false).await?;
+            self.stage.bank.wait_assigned().await;
+            count = self.stage.bank.count(SETTLE_LIMIT).await;
+        }
         self.tally.note(&format!("{count:?}"));
         if count.is_right() {
             Ok(())
