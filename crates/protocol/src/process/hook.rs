@@ -4,12 +4,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cutline_model::{Capture, Epoch, GroupId, InputPartition, Offset, TopicPartition};
+use cutline_model::{Capture, Epoch, InputPartition, Offset, TopicPartition};
 
-use super::{
-    Attempt, Phase, Process, ProcessOutput,
-    quiesce::{Drained, Input},
-};
+use super::{Committed, Phase, Process, ProcessOutput, quiesce::Drained};
 use crate::{input::Finished, moment::Moment};
 
 /// How long an application goes on before its hook is asked to pause again, unless a commit is seen earlier.
@@ -81,8 +78,7 @@ impl Process {
             Err(reason) => return self.decline(now, reason),
         };
         if attempt.purpose.stays_held() && self.rules.finish_before_fence {
-            let named = |_: &Attempt, key: &Input| positions.get(key).copied().flatten();
-            match self.drained(named) {
+            match self.drained(&positions) {
                 Drained::Yes(_) => {}
                 Drained::No(why) => return self.work_on(now, why),
                 Drained::Never(why) => return self.decline(now, why),
@@ -103,10 +99,10 @@ impl Process {
     /// What its client fetched ahead is in the application's hands, and no fence takes it away: it would be worked on when
     /// the state is another one, or when the hook's lease ends. So it goes on, with nothing new to read, until all is done.
     fn work_on(&mut self, now: Moment, why: String) {
-        self.wait_for_commits(now, why);
         let Some(attempt) = &mut self.attempt else {
             return;
         };
+        attempt.last_obstacle = why;
         attempt.hook_paused = false;
         attempt.hook_positions = None;
         attempt.admitted_when_paused = None;
@@ -116,7 +112,7 @@ impl Process {
     }
 
     /// The hook's positions, each at most what was delivered; the committed offset where the hook names none.
-    fn hook_drained(&self) -> Result<BTreeMap<(GroupId, TopicPartition), Option<Offset>>, String> {
+    fn hook_drained(&self) -> Result<Committed, String> {
         let attempt = self
             .attempt
             .as_ref()

@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use cutline_model::{Capture, GroupId, InputPartition, Offset, TopicPartition};
+use cutline_model::{Capture, InputPartition, Offset, TopicPartition};
 
-use super::{Attempt, Committed, Phase, Process, ProcessOutput};
+use super::{Committed, Phase, Process, ProcessOutput};
 use crate::{
     input::{ConnId, Finished},
     moment::Moment,
@@ -16,12 +16,9 @@ use crate::{
 /// How long to wait before committed offsets are read again when no commit was seen passing by.
 const READ_AGAIN: Duration = Duration::from_millis(10);
 
-/// What a group reads of one partition.
-pub(super) type Input = (GroupId, TopicPartition);
-
 /// What one look at every input came to.
 pub(super) enum Drained {
-    Yes(BTreeMap<(GroupId, TopicPartition), Option<Offset>>),
+    Yes(Committed),
     No(String),
     Look(BTreeSet<(TopicPartition, Offset, Offset, bool)>),
     Never(String),
@@ -183,7 +180,7 @@ impl Process {
         }
     }
 
-    pub(super) fn looked_at_commits(&mut self, now: Moment) {
+    fn looked_at_commits(&mut self, now: Moment) {
         let Some(attempt) = &self.attempt else { return };
         match attempt.phase {
             // A commit that passes before the hook has answered says nothing.
@@ -198,9 +195,8 @@ impl Process {
     }
 
     fn step_drain(&mut self, now: Moment) {
-        let committed =
-            |attempt: &Attempt, key: &Input| attempt.committed.get(key).copied().flatten();
-        match self.drained(committed) {
+        let Some(attempt) = &self.attempt else { return };
+        match self.drained(&attempt.committed) {
             Drained::Yes(_) if self.produced_since_read() => {
                 self.wait_for_commits(
                     now,
@@ -251,15 +247,15 @@ impl Process {
         !self.is_source() && attempt.admitted_at_read != self.outputs.admitted()
     }
 
-    pub(super) fn wait_for_commits(&mut self, now: Moment, why: String) {
+    fn wait_for_commits(&mut self, now: Moment, why: String) {
         if let Some(attempt) = &mut self.attempt {
             attempt.last_obstacle = why;
             attempt.poll_at = Some(now + READ_AGAIN);
         }
     }
 
-    /// Whether every input is finished, where `finished` tells how far each one is.
-    pub(super) fn drained(&self, finished: impl Fn(&Attempt, &Input) -> Option<Offset>) -> Drained {
+    /// Whether every input is finished, where `finished` says how far the application is.
+    pub(super) fn drained(&self, finished: &Committed) -> Drained {
         let attempt = self
             .attempt
             .as_ref()
@@ -268,7 +264,7 @@ impl Process {
         let mut looks = BTreeSet::new();
         for InputPartition { group, partition } in &attempt.inputs {
             let key = (group.clone(), partition.clone());
-            let committed = finished(attempt, &key);
+            let committed = finished.get(&key).copied().flatten();
             let fresh = self.groups.get(group).is_some_and(|here| here.fresh);
             let groups = attempt.groups_on(partition);
             match self.inputs.finished(partition, committed, fresh, groups) {
