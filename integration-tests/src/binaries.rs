@@ -74,21 +74,27 @@ pub fn python() -> PathBuf {
 ///
 /// # Panics
 /// When the script does not succeed.
-pub async fn fetched(script: &'static str, version: &'static str, path: String) -> PathBuf {
-    let fetch = move || {
-        let path = project_root().join(".cache").join(path);
-        if !path.exists() {
-            let fetched = Command::new(project_root().join("scripts").join(script))
-                .arg(version)
-                .status();
-            assert!(
-                fetched.is_ok_and(|status| status.success()),
-                "scripts/{script} {version} did not succeed"
-            );
-        }
-        path
-    };
-    tokio::task::spawn_blocking(fetch)
+#[must_use]
+pub fn fetched(script: &str, version: &str, path: &str) -> PathBuf {
+    let path = project_root().join(".cache").join(path);
+    if !path.exists() {
+        let fetched = Command::new(project_root().join("scripts").join(script))
+            .arg(version)
+            .status();
+        assert!(
+            fetched.is_ok_and(|status| status.success()),
+            "scripts/{script} {version} did not succeed"
+        );
+    }
+    path
+}
+
+/// The same, beside whatever else goes on: building takes minutes.
+///
+/// # Panics
+/// When the script does not succeed.
+pub async fn fetched_aside(script: &'static str, version: &'static str, path: String) -> PathBuf {
+    tokio::task::spawn_blocking(move || fetched(script, version, &path))
         .await
         .expect("a path is found or a panic told why not")
 }

@@ -36,20 +36,24 @@ pub async fn wait_connected(admin: &Admin, sidecars: usize) {
         "all sidecars to be at work",
         || async move {
             let (status, seen) = admin.get("/v1/sidecars").await;
-            // A sidecar that was started again knows what is fetched before it knows by whom: a member shows at its next heartbeat.
-            let at_work = |sidecar: &&Value| {
-                let groups = sidecar["groups"].as_array();
-                sidecar["state"] == "connected"
-                    && has_some(&sidecar["reads"])
-                    && groups.is_some_and(|all| all.iter().any(|group| has_some(&group["members"])))
-            };
-            status == 200
-                && seen
-                    .as_array()
-                    .is_some_and(|all| all.iter().filter(at_work).count() == sidecars)
+            status == 200 && at_work(&seen) == sidecars
         },
     )
     .await;
+}
+
+/// How many sidecars of the answer to `GET /v1/sidecars` are connected, each with a group's member behind it that is assigned something.
+#[must_use]
+pub fn at_work(seen: &Value) -> usize {
+    // A sidecar that was started again knows what is fetched before it knows by whom: a member shows at its next heartbeat.
+    let works = |sidecar: &&Value| {
+        let groups = sidecar["groups"].as_array();
+        sidecar["state"] == "connected"
+            && has_some(&sidecar["reads"])
+            && groups.is_some_and(|all| all.iter().any(|group| has_some(&group["members"])))
+    };
+    let seen = seen.as_array().into_iter().flatten();
+    seen.filter(works).count()
 }
 
 fn has_some(list: &Value) -> bool {

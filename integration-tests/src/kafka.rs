@@ -5,7 +5,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
@@ -16,7 +15,7 @@ use rdkafka::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    binaries::project_root,
+    binaries::fetched,
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
@@ -210,17 +209,7 @@ fn brokers_alive(bootstrap: &str) -> usize {
 /// When they cannot be fetched.
 #[must_use]
 pub fn jars(version: &str) -> PathBuf {
-    let directory = project_root().join(format!(".cache/kafka-{version}"));
-    if !directory.is_dir() {
-        let fetched = Command::new(project_root().join("scripts/fetch-kafka"))
-            .arg(version)
-            .status();
-        assert!(
-            fetched.is_ok_and(|status| status.success()),
-            "scripts/fetch-kafka {version} did not succeed"
-        );
-    }
-    directory
+    fetched("fetch-kafka", version, &format!("kafka-{version}"))
 }
 
 /// One broker before it runs: its directory, its configuration, the two commands.

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    binaries::fetched,
+    binaries::fetched_aside,
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
@@ -56,7 +56,7 @@ impl S3 {
     /// # Panics
     /// When it does not within [`START_DEADLINE`].
     pub async fn start() -> Self {
-        let program = fetched(
+        let program = fetched_aside(
             "fetch-versitygw",
             VERSION,
             format!("bin/versitygw-{VERSION}"),
@@ -79,7 +79,7 @@ impl S3 {
     /// When it does not within [`START_DEADLINE`].
     pub async fn start_s3proxy() -> Self {
         let version = S3PROXY_VERSION;
-        let jars = fetched("fetch-s3proxy", version, format!("s3proxy-{version}")).await;
+        let jars = fetched_aside("fetch-s3proxy", version, format!("s3proxy-{version}")).await;
         let (port, directory, root) = place("s3proxy");
         let settings = directory.join("s3proxy.conf");
         let text = format!(

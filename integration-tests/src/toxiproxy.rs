@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    binaries::fetched,
+    binaries::fetched_aside,
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
@@ -39,7 +39,7 @@ pub enum Toxic {
 pub struct Toxiproxy {
     port: u16,
     client: reqwest::Client,
-    process: Process,
+    _process: Process,
 }
 
 impl Toxiproxy {
@@ -48,7 +48,7 @@ impl Toxiproxy {
     /// # Panics
     /// When it does not answer within [`START_DEADLINE`].
     pub async fn start() -> Self {
-        let program = fetched(
+        let program = fetched_aside(
             "fetch-toxiproxy",
             VERSION,
             format!("bin/toxiproxy-{VERSION}"),
@@ -65,7 +65,7 @@ impl Toxiproxy {
         let toxiproxy = Self {
             port,
             client: reqwest::Client::new(),
-            process: Process::start(spec),
+            _process: Process::start(spec),
         };
         wait_until(START_DEADLINE, "toxiproxy to answer", || async {
             let answer = toxiproxy.client.get(toxiproxy.url("/version")).send().await;
@@ -73,11 +73,6 @@ impl Toxiproxy {
         })
         .await;
         toxiproxy
-    }
-
-    /// Its process.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
     }
 
     /// Makes a way from port `listen` to port `upstream`.

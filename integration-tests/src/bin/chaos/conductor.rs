@@ -5,10 +5,7 @@
 //! So a round ends with a rollback to a checkpoint that was taken before any of that, and must then be right to the last coin. Where
 //! nothing disturbed the applications' own work, it ends with any checkpoint of the storm.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use integration_tests::groups::Progress;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -144,7 +141,7 @@ impl Conductor {
             .random
             .random_range(STORM_FAULTS_MIN..=STORM_FAULTS_MAX)
         {
-            let fault = self.pick(&BTreeSet::new());
+            let fault = self.pick(|_| true);
             self.strike(fault).await;
             disturbed |= fault.disturbs_work() | self.revive();
             tokio::time::sleep(CALM).await;
@@ -171,9 +168,7 @@ impl Conductor {
             if may_strike && self.random.random_bool(0.5) {
                 let wait = self.random.random_range(0..STRIKE_WITHIN_MS);
                 tokio::time::sleep(Duration::from_millis(wait)).await;
-                let disturbing = self.faults.iter().copied().filter(|f| f.disturbs_work());
-                let disturbing = disturbing.collect();
-                let fault = self.pick(&disturbing);
+                let fault = self.pick(|fault| !fault.disturbs_work());
                 self.strike(fault).await;
             }
             let (status, view) = self.control.ended_restore(&id).await?;
@@ -253,13 +248,10 @@ impl Conductor {
         MODES.choose(&mut self.random).expect("there are modes")
     }
 
-    fn pick(&mut self, but: &BTreeSet<Fault>) -> Fault {
-        let left: Vec<Fault> = self
-            .faults
-            .iter()
-            .copied()
-            .filter(|f| !but.contains(f))
-            .collect();
+    /// One of those that may be, or any where none of them may.
+    fn pick(&mut self, may_be: impl Fn(Fault) -> bool) -> Fault {
+        let faults = self.faults.iter().copied();
+        let left: Vec<Fault> = faults.filter(|fault| may_be(*fault)).collect();
         let from = if left.is_empty() { &self.faults } else { &left };
         *from.choose(&mut self.random).expect("there are faults")
     }

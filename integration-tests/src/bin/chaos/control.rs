@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use integration_tests::{wait_at_most, wait_for};
+use integration_tests::{checkpoints::at_work, wait_at_most, wait_for};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -166,15 +166,7 @@ impl Control {
     pub async fn connected(&self, sidecars: usize) -> bool {
         let all = wait_at_most(DONE_LIMIT, || async {
             let (status, seen) = self.get("/v1/sidecars").await?;
-            let seen = seen.as_array()?;
-            let at_work = |sidecar: &&Value| {
-                let has_some = |list: &Value| list.as_array().is_some_and(|all| !all.is_empty());
-                let groups = sidecar["groups"].as_array();
-                sidecar["state"] == "connected"
-                    && has_some(&sidecar["reads"])
-                    && groups.is_some_and(|all| all.iter().any(|g| has_some(&g["members"])))
-            };
-            (status == 200 && seen.iter().filter(at_work).count() == sidecars).then_some(())
+            (status == 200 && at_work(&seen) == sidecars).then_some(())
         });
         all.await.is_some()
     }
