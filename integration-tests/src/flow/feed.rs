@@ -1,6 +1,7 @@
 //! The source of a flow: numbered records to every partition of a topic, at a steady rate.
 //!
-//! It promises that record n of a partition is appended once, after n − 1. It does not give up: a broker that is away is waited for.
+//! It promises that record n of a partition is appended once, after n − 1; while leaders change, librdkafka may append one again
+//! (confluentinc/librdkafka#4953). It does not give up: a broker that is away is waited for.
 
 use std::{
     sync::{
