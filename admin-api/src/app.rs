@@ -56,6 +56,8 @@ pub struct Parts {
     pub running: Running,
     /// Every checkpoint there is.
     pub history: History,
+    /// Held while retention deletes.
+    pub retaining: tokio::sync::Mutex<()>,
     /// Periodic checkpoints.
     pub schedule: Schedule,
     /// Evictions that may not have taken effect yet.

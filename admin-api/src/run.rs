@@ -167,6 +167,7 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
         busy: Busy::default(),
         running: Running::default(),
         history: History::default(),
+        retaining: tokio::sync::Mutex::default(),
         schedule: Schedule::new(&config.checkpoint),
         evictions: eviction::Evictions::default(),
         barriers: Barriers::new(kafka.clone(), &config.deployment),

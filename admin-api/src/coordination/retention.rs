@@ -17,8 +17,12 @@ const GC_GRACE: Duration = Duration::from_secs(3_600);
 /// Deletions after one checkpoint; the rest follows after the next ones.
 const DELETIONS_MAX: usize = 20;
 
-/// Deletes what is not to be kept. What goes wrong is told and tried again after the next checkpoint.
+/// Deletes what is not to be kept, one at a time: while that goes on, another leaves it to the checkpoints to come. What
+/// goes wrong is told and tried again after the next checkpoint.
 pub async fn keep(app: &App) {
+    let Ok(_only) = app.retaining.try_lock() else {
+        return;
+    };
     let views = match app.history.all(app).await {
         Ok(views) => views,
         Err(problem) => {

@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::{Created, Key, ObjectMeta, Objects, StoreError};
 
@@ -33,6 +33,8 @@ pub enum Fault {
     Overwrites,
     /// The call never returns.
     Hangs,
+    /// The work is done once the store is healed.
+    Waits,
 }
 
 /// Which calls a fault concerns.
@@ -60,6 +62,8 @@ struct Rule {
 pub struct Faulty {
     inner: Arc<dyn Objects>,
     rules: Arc<Mutex<Vec<Rule>>>,
+    heals: watch::Sender<u64>,
+    waiting: watch::Sender<u64>,
     writes: Arc<AtomicU64>,
     reads: Arc<AtomicU64>,
 }
@@ -71,6 +75,8 @@ impl Faulty {
         Self {
             inner,
             rules: Arc::default(),
+            heals: watch::Sender::default(),
+            waiting: watch::Sender::default(),
             writes: Arc::default(),
             reads: Arc::default(),
         }
@@ -99,6 +105,14 @@ impl Faulty {
     /// Works again.
     pub async fn heal(&self) {
         self.rules.lock().await.clear();
+        self.heals.send_modify(|heals| *heals += 1);
+    }
+
+    /// Returns when a call waits for the store to be healed.
+    pub async fn is_waited_for(&self) {
+        let mut waiting = self.waiting.subscribe();
+        let found = waiting.wait_for(|waiting| *waiting > 0).await;
+        debug_assert!(found.is_ok(), "this store has the sender");
     }
 
     /// How many reads of one object were tried.
@@ -131,6 +145,7 @@ impl Faulty {
 
     async fn before(&self, operation: Operation, key: &str) -> Result<Option<Fault>, StoreError> {
         let store = self.describe();
+        let mut heals = self.heals.subscribe();
         match self.fault(operation, key).await {
             Some(Fault::Full) => Err(StoreError::Full {
                 store,
@@ -142,6 +157,12 @@ impl Faulty {
             }),
             Some(Fault::Unavailable) => Err(self.lost(key)),
             Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::Waits) => {
+                self.waiting.send_modify(|waiting| *waiting += 1);
+                let healed = heals.changed().await;
+                debug_assert!(healed.is_ok(), "this store has the sender");
+                Ok(None)
+            }
             done => Ok(done),
         }
     }

@@ -22,6 +22,9 @@ use crate::{
 /// How long the last traces of a deleted epoch stay: longer than any coordinator sleeps that could still try to commit it.
 const TRACES_AGE_MIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// How often all is looked at anew because an object went away while it was: another collection runs at the same time.
+const LOOKS_MAX: usize = 3;
+
 /// What a collection may do.
 #[derive(Clone, Copy, Debug)]
 pub struct GcOptions {
@@ -69,6 +72,14 @@ struct Epochs {
     live_parts: BTreeMap<Key, PartRef>,
 }
 
+/// Everything that a collection goes by.
+#[derive(Debug)]
+struct Look {
+    packs: Vec<ObjectMeta>,
+    epochs: Epochs,
+    classified: Classified,
+}
+
 /// What goes and what stays.
 #[derive(Debug, Default)]
 struct Classified {
@@ -85,10 +96,11 @@ impl Repository {
     /// When something that must be read to classify cannot be; nothing was deleted then.
     pub async fn gc(&self, options: GcOptions) -> Result<GcReport, StoreError> {
         let now = SystemTime::now();
-        let packs = self.objects.list(layout::PACKS).await?;
-        let mut epochs = self.classify_epochs(now, options).await?;
-        self.pin_restores(&mut epochs).await?;
-        let classified = self.classify_objects(now, &epochs).await?;
+        let Look {
+            packs,
+            epochs,
+            classified,
+        } = self.look(now, options).await?;
         let settled = |meta: &ObjectMeta| {
             epochs
                 .oldest_running
@@ -116,6 +128,32 @@ impl Repository {
             report.writes_ended = self.objects.end_abandoned_writes(options.grace).await?;
         }
         Ok(report)
+    }
+
+    /// Classifies everything. What another collection removes meanwhile is no doubt: seen anew, its epoch is deleted.
+    async fn look(&self, now: SystemTime, options: GcOptions) -> Result<Look, StoreError> {
+        let mut looks = 1;
+        loop {
+            match self.look_once(now, options).await {
+                Err(StoreError::Missing { key }) if looks < LOOKS_MAX => {
+                    tracing::debug!(%key, looks, "gone while garbage was looked for");
+                    looks += 1;
+                }
+                looked => return looked,
+            }
+        }
+    }
+
+    async fn look_once(&self, now: SystemTime, options: GcOptions) -> Result<Look, StoreError> {
+        let packs = self.objects.list(layout::PACKS).await?;
+        let mut epochs = self.classify_epochs(now, options).await?;
+        self.pin_restores(&mut epochs).await?;
+        let classified = self.classify_objects(now, &epochs).await?;
+        Ok(Look {
+            packs,
+            epochs,
+            classified,
+        })
     }
 
     async fn classify_epochs(

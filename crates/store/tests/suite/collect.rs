@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::world::{bank, completed, failed, files, noise, world};
 use cutline_model::{Epoch, Offset, ProcessId};
-use cutline_store::{CheckpointStatus, Entry, GcOptions, JournalRecord, Objects, TableRecord};
+use cutline_store::{
+    CheckpointStatus, Entry, Fault, GcOptions, JournalRecord, Objects, Operation, TableRecord,
+};
 
 const NOW: GcOptions = GcOptions {
     dry_run: false,
@@ -45,6 +47,30 @@ async fn only_what_no_checkpoint_needs_goes() {
     assert_eq!(world.read(&second).await.unwrap(), state);
     assert!(world.repository.verify(Epoch(2)).await.unwrap().is_whole());
     assert_eq!(world.repository.gc(NOW).await.unwrap().packs_removed, 0);
+}
+
+#[tokio::test]
+async fn two_collections_at_a_time_are_no_damage() {
+    let world = world().await;
+    for epoch in [1, 2] {
+        let state = files(&[("a", &noise(1 << 20, epoch))]);
+        world.checkpoint(epoch, &state).await;
+    }
+    // One has seen that checkpoint 1 is there, and is about to read its part, when another removes it.
+    let parts = "checkpoints/00000000000000000001/parts/";
+    world
+        .store
+        .inject(Operation::Read, parts, 0, 1, Fault::Waits)
+        .await;
+    let repository = world.another().await;
+    let slow = tokio::spawn(async move { repository.gc(NOW).await });
+    world.store.is_waited_for().await;
+    world.repository.delete(Epoch(1)).await.unwrap();
+    let quick = world.repository.gc(NOW).await.unwrap();
+    assert_eq!((quick.packs_removed, quick.packs_kept), (1, 1), "{quick:?}");
+    world.store.heal().await;
+    let slow = slow.await.unwrap().unwrap();
+    assert_eq!((slow.packs_removed, slow.packs_kept), (0, 1), "{slow:?}");
 }
 
 #[tokio::test]
