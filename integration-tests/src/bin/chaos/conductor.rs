@@ -65,7 +65,7 @@ impl Conductor {
         tally.note(&format!("all parts are up: {setting:?}"));
         Self {
             control: Control::of(&stage),
-            holds: holds::watch(stage.metrics_urls(), tally.clone()),
+            holds: holds::watch(stage.metrics_urls(), stage.stopped.clone(), tally.clone()),
             stage,
             faults,
             random,

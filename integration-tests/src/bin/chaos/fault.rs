@@ -140,7 +140,9 @@ impl Fault {
                 } else {
                     Duration::ZERO
                 };
-                freeze(stage.sidecar(at).process(), lost + away).await
+                let struck = freeze(stage.sidecar(at).process(), lost + away).await;
+                stage.stopped.note(at, lost + away);
+                struck
             }
             Self::LeaderKilled | Self::LeaderRestarted => {
                 let at = stage.leader().await;

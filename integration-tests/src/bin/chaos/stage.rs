@@ -10,6 +10,8 @@ use integration_tests::{
     Sidecar, Toxiproxy, bank::Behind, ports::free_port, wait_for,
 };
 
+use crate::holds::Stopped;
+
 const DEPLOYMENT: &str = "chaos";
 const BROKERS: u16 = 3;
 const INSTANCES: usize = 3;
@@ -45,6 +47,8 @@ pub struct Stage {
     pub network: Toxiproxy,
     /// The names of its ways.
     pub ways: Vec<String>,
+    /// Which sidecars were stopped, and for how long.
+    pub stopped: Stopped,
 }
 
 impl Stage {
@@ -123,6 +127,7 @@ impl Stage {
             kafka,
             network,
             ways,
+            stopped: Stopped::default(),
         };
         stage.start_load();
         stage
