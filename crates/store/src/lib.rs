@@ -11,6 +11,7 @@ mod checkpoint;
 mod chunk;
 mod chunks;
 mod compare;
+mod crashing;
 mod delta;
 mod directory;
 mod document;

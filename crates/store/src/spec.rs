@@ -5,7 +5,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
-use crate::{Directory, Objects, S3, S3Address, StoreError};
+use crate::{Directory, Objects, S3, S3Address, StoreError, crashing::Crashing};
 
 /// Where checkpoints are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +22,11 @@ impl StoreSpec {
     /// # Errors
     /// When the directory cannot be made or read, or S3 has no credentials or region.
     pub async fn open(&self) -> Result<Arc<dyn Objects>, StoreError> {
-        match self {
-            Self::File(path) => Ok(Arc::new(Directory::open(path).await?)),
-            Self::S3(address) => Ok(Arc::new(S3::open(address).await?)),
-        }
+        let objects: Arc<dyn Objects> = match self {
+            Self::File(path) => Arc::new(Directory::open(path).await?),
+            Self::S3(address) => Arc::new(S3::open(address).await?),
+        };
+        Ok(Crashing::over(objects))
     }
 }
 

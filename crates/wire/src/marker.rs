@@ -170,6 +170,7 @@ impl MarkerWriter {
             .map(|(partition, end)| (partition, end.offset))
             .collect();
         self.end(pair, Instant::now() + WRITE_LIMIT).await?;
+        cutline_crash::here("wrote markers");
         Ok(written)
     }
 
@@ -182,19 +183,24 @@ impl MarkerWriter {
         for chunk in partitions.chunks(PARTITIONS_PER_REQUEST_MAX) {
             self.add(pair, chunk, deadline).await?;
         }
+        cutline_crash::here("opened a transaction");
         Ok(pair)
     }
 
     /// Commits what was [opened](Self::open) under `pair`, with what was appended in it. As with [`Self::write`], only
     /// [`Self::settle`] tells when that is in the log.
     pub async fn close(&mut self, pair: MarkerId) -> Result<(), MarkerError> {
-        self.end(pair, Instant::now() + WRITE_LIMIT).await
+        self.end(pair, Instant::now() + WRITE_LIMIT).await?;
+        cutline_crash::here("committed a transaction");
+        Ok(())
     }
 
     /// Waits until the markers of the last `write` are in the log; that is when the next pair can be taken, which is
     /// answered.
     pub async fn settle(&mut self) -> Result<MarkerId, MarkerError> {
-        self.init().await
+        let next = self.init().await?;
+        cutline_crash::here("settled a transaction");
+        Ok(next)
     }
 
     /// As [`Self::settle`], giving up after `limit`.

@@ -30,46 +30,6 @@ impl World {
 }
 
 #[tokio::test]
-async fn an_admin_api_killed_at_any_step_gives_up_or_goes_on() {
-    let mut world = World::start(Options::default()).await;
-    let epoch = world.checkpoint("aligned").await;
-    let (mut gave_up, mut went_on) = (0, 0);
-    for records in 1..RECORDS {
-        world.wait_for_flow(50).await;
-        let id = world
-            .begin(&json!({ "epoch": epoch, "safety_checkpoint": false }))
-            .await;
-        while world.journal(&id) < records {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        world.admin.restart(true).await;
-        let reached = world.journal(&id);
-        let view = world.ended(&id).await;
-        eprintln!(
-            "killed after record {records}: {} {}",
-            view["status"], view["reason"]
-        );
-        if view["status"] == "COMPLETED" {
-            went_on += 1;
-        } else {
-            assert_eq!(view["status"], "FAILED", "{view}");
-            gave_up += 1;
-        }
-        let touched = records >= STATE_BEGUN;
-        assert!(
-            !touched || view["status"] == "COMPLETED",
-            "{reached} {view}"
-        );
-    }
-    assert!(
-        gave_up > 0 && went_on > 0,
-        "{gave_up} gave up, {went_on} went on"
-    );
-    world.wait_for_flow(100).await;
-    world.settle_and_check("reader").await;
-}
-
-#[tokio::test]
 async fn what_is_fenced_stays_fenced_until_all_is_consistent() {
     let mut world = World::start(Options::default()).await;
     let epoch = world.checkpoint("aligned").await;

@@ -5,6 +5,7 @@
 mod crash;
 mod keeper;
 mod ledger;
+mod points;
 mod refused;
 mod shared;
 mod subset;

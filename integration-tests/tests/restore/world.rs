@@ -20,7 +20,10 @@ use rdkafka::{
 };
 use serde_json::{Value, json};
 
-use super::ledger::{Ledger, LedgerOptions};
+use super::{
+    ledger::{Ledger, LedgerOptions},
+    points,
+};
 
 pub const RESTORE_DEADLINE: Duration = Duration::from_secs(180);
 pub const FLOW_DEADLINE: Duration = Duration::from_secs(90);
@@ -30,6 +33,8 @@ pub struct Options {
     pub instances: usize,
     pub partitions: i32,
     pub kip848: bool,
+    /// Whether everybody can be made to die at a crash point.
+    pub crashing: bool,
 }
 
 impl Default for Options {
@@ -38,6 +43,7 @@ impl Default for Options {
             instances: 1,
             partitions: 2,
             kip848: false,
+            crashing: false,
         }
     }
 }
@@ -88,6 +94,12 @@ impl World {
         let deployment = unique_name("restore");
         let mut over = AdminOptions::over(&kafka.bootstrap());
         over.arguments = vec!["--deployment".into(), deployment.clone()];
+        if options.crashing {
+            over.environment = points::environment("admin");
+            // One attempt is what is looked at.
+            let single = ["--checkpoint-retries", "0"];
+            over.arguments.extend(single.map(str::to_owned));
+        }
         let admin = Admin::start(&over).await;
         let mut world = Self {
             kafka,
@@ -138,6 +150,9 @@ impl World {
         let state = Run::this().part(&format!("state-{service}-{instance}"));
         let mut options = self.sidecar_options(service, &instance.to_string());
         options.state = vec![format!("dir:{}", state.display())];
+        if self.options.crashing {
+            options.environment = points::environment(service);
+        }
         let sidecar = Sidecar::start(&options).await;
         let several = self.options.instances > 1;
         let options = LedgerOptions {

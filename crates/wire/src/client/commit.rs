@@ -77,7 +77,9 @@ impl Client {
             return Ok(());
         }
         self.retrying(|client| async move { client.commit_once(group, offsets).await })
-            .await
+            .await?;
+        cutline_crash::here("committed offsets");
+        Ok(())
     }
 
     async fn commit_once(
@@ -129,8 +131,12 @@ impl Client {
         if partitions.is_empty() {
             return Ok(());
         }
-        self.retrying(|client| async move { client.delete_committed_once(group, partitions).await })
-            .await
+        self.retrying(
+            |client| async move { client.delete_committed_once(group, partitions).await },
+        )
+        .await?;
+        cutline_crash::here("deleted committed offsets");
+        Ok(())
     }
 
     async fn delete_committed_once(

@@ -192,7 +192,9 @@ impl Client {
             client.forget_coordinator_on_error(group, &left);
             left
         })
-        .await
+        .await?;
+        cutline_crash::here("made members leave");
+        Ok(())
     }
 
     async fn leave_classic(&self, group: &GroupId, members: &[Member]) -> Result<(), ClientError> {

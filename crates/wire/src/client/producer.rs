@@ -60,13 +60,16 @@ impl Client {
         transactional_id: &str,
         timeout_ms: i32,
     ) -> Result<ProducerId, ClientError> {
-        self.retrying(|client| async move {
-            let node = client.coordinator_of_transaction(transactional_id).await?;
-            client
-                .init_producer_id_once(Some(node), Some(transactional_id), timeout_ms)
-                .await
-        })
-        .await
+        let fenced = self
+            .retrying(|client| async move {
+                let node = client.coordinator_of_transaction(transactional_id).await?;
+                client
+                    .init_producer_id_once(Some(node), Some(transactional_id), timeout_ms)
+                    .await
+            })
+            .await?;
+        cutline_crash::here("fenced a transactional id");
+        Ok(fenced)
     }
 
     /// Appends one ready record batch to `partition`, acknowledged by all replicas. Answers the offset of its first
@@ -124,6 +127,7 @@ impl Client {
         check(answer.error_code, || {
             format!("produce {} to {partition}", ProduceRequest::KEY)
         })?;
+        cutline_crash::here("appended a batch");
         Ok(Offset(answer.base_offset))
     }
 }
