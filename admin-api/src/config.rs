@@ -3,7 +3,7 @@
 //! Every default is a constant with its reason. Where a value comes from (flag, environment, file) is the loader's
 //! business.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use cutline_model::{Limits, Mode};
 use cutline_store::StoreSpec;
@@ -35,6 +35,10 @@ pub const KEEP_LAST: usize = 100;
 pub struct Config {
     /// `host:port` to listen on.
     pub listen: String,
+    /// The list of tokens; `None`: everyone may do everything.
+    pub tokens: Option<PathBuf>,
+    /// Whether everyone may do everything from other machines too.
+    pub unauthenticated: bool,
     /// Which deployment this is the admin API of.
     pub deployment: String,
     /// Kafka's bootstrap servers, `host:port` each.
@@ -63,6 +67,8 @@ impl Config {
     pub fn new(listen: &str, deployment: &str, kafka: &str, store: StoreSpec) -> Self {
         Self {
             listen: listen.to_owned(),
+            tokens: None,
+            unauthenticated: false,
             deployment: deployment.to_owned(),
             kafka: kafka
                 .split(',')

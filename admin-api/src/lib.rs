@@ -4,6 +4,7 @@
 //! interface and runs restores. What it knows about finished work it reads from the store; what sidecars must obey
 //! without it stands in the control topic. It holds no rule of the protocol.
 
+pub mod access;
 pub mod app;
 pub mod busy;
 pub mod config;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use axum::{
+    Extension,
     extract::ws::{Message, WebSocket, WebSocketUpgrade},
     response::Response,
 };
@@ -15,6 +16,7 @@ use cutline_client::link::{
 };
 
 use crate::{
+    access::Caller,
     app::App,
     ready::Leading,
     registry::{Admitted, Hello},
@@ -43,15 +45,19 @@ enum LinkEnd {
 }
 
 /// The route.
-pub async fn connect(Leading(app): Leading, upgrade: WebSocketUpgrade) -> Response {
+pub async fn connect(
+    Leading(app): Leading,
+    Extension(caller): Extension<Caller>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     upgrade
         .max_frame_size(LINK_FRAME_BYTES_MAX)
         .max_message_size(LINK_FRAME_BYTES_MAX)
-        .on_upgrade(move |socket| converse(app, socket))
+        .on_upgrade(move |socket| converse(app, caller, socket))
 }
 
-async fn converse(app: App, mut socket: WebSocket) {
-    let admitted = match admit(&app, &mut socket).await {
+async fn converse(app: App, caller: Caller, mut socket: WebSocket) {
+    let admitted = match admit(&app, &caller, &mut socket).await {
         Ok(admitted) => admitted,
         Err(LinkEnd::Refused(reason)) => {
             tracing::warn!(reason, "sidecar refused");
@@ -68,9 +74,11 @@ async fn converse(app: App, mut socket: WebSocket) {
     app.registry.lose(&token, &end.to_string());
 }
 
-async fn admit(app: &App, socket: &mut WebSocket) -> Result<Admitted, LinkEnd> {
+async fn admit(app: &App, caller: &Caller, socket: &mut WebSocket) -> Result<Admitted, LinkEnd> {
     let first = next(socket).await?;
     let hello = Hello::read(first, &app.config.deployment).map_err(LinkEnd::Refused)?;
+    let service = hello.sidecar.service.as_str();
+    caller.check_service(service).map_err(LinkEnd::Refused)?;
     let welcome = Downlink::Welcome {
         version: LINK_VERSION,
         store: app.config.store.to_string(),

@@ -65,6 +65,10 @@ pub const UNSUPPORTED_MEDIA: Code = Code::new("CL0213", 415, "unsupported media 
 pub const TOO_MANY: Code = Code::new("CL0214", 429, "too many requests");
 /// A sidecar is not there.
 pub const NO_SIDECAR: Code = Code::new("CL0215", 404, "no such sidecar");
+/// Nobody is known by the token, or there is none.
+pub const NOT_AUTHENTICATED: Code = Code::new("CL0218", 401, "not authenticated");
+/// The token's role is not enough.
+pub const NOT_ALLOWED: Code = Code::new("CL0219", 403, "not allowed");
 /// A wrong path of this program was taken.
 pub const INTERNAL: Code = Code::new("CL0299", 500, "internal error");
 
@@ -135,6 +139,9 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if self.code == NOT_AUTHENTICATED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(after) = self.retry_after {
             headers.insert(
                 header::RETRY_AFTER,

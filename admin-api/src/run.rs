@@ -2,7 +2,11 @@
 //!
 //! What cannot be reached is tried again for as long as it takes; meanwhile probes and people are told what is waited for.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use cutline_control::{ControlOptions, ControlTopic};
 use cutline_store::Repository;
@@ -16,6 +20,7 @@ use tokio::{
 };
 
 use crate::{
+    access::{Guard, TokensError},
     app::{App, Parts},
     busy::Busy,
     config::Config,
@@ -47,6 +52,18 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// Everyone would be let in from everywhere.
+    #[error(
+        "{address} is not loopback and there are no tokens, so whoever reaches it could put services back or delete checkpoints: \
+         give --tokens, or --unauthenticated yes where the network keeps strangers out"
+    )]
+    Unguarded {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The list of tokens cannot be used.
+    #[error("{0}")]
+    Tokens(#[from] TokensError),
     /// The server broke.
     #[error("the server ended: {0}")]
     Serve(io::Error),
@@ -57,17 +74,21 @@ pub enum RunError {
 /// # Errors
 /// When the address cannot be listened on. Whatever is out of reach later is tried again.
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), RunError> {
+    let guard = Guard::over(config.tokens.clone())?;
     let address = config.listen.clone();
     let listening = TcpListener::bind(&address).await;
     let listener = listening.map_err(|source| RunError::Listen { address, source })?;
     if let Ok(local) = listener.local_addr() {
-        tracing::info!(listen = %local, deployment = config.deployment, "listening");
+        check_guarded(&config, &guard, local)?;
+        tracing::info!(listen = %local, deployment = config.deployment, tokens = !guard.is_open(), "listening");
     }
     let shell = Shell::default();
     let (ending, ended) = watch::channel(false);
     let life = tokio::spawn(live(config, shell.clone(), ended.clone(), stop.clone()));
     let mut served = ended;
-    let server = axum::serve(listener, routes::router(shell)).with_graceful_shutdown(async move {
+    let keeping_up = tokio::spawn(guard.clone().keep_up());
+    let routes = routes::router(shell, &guard).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
         // An error is the end of the sender: the end as well.
         let _ = served.wait_for(|ended| *ended).await;
     });
@@ -75,6 +96,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     // An error is the end of the sender: the end as well.
     let _ = stop.wait_for(|stop| *stop).await;
     tracing::info!("ending");
+    keeping_up.abort();
     // The life ends first: an epoch in progress is recorded as failed while sidecars still listen.
     let _ = tokio::time::timeout(END_WAIT, life).await;
     ending.send_replace(true);
@@ -83,6 +105,22 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         // Whoever still holds a connection after that is cut off.
         _ => Ok(()),
     }
+}
+
+/// Refuses to let everyone in from other machines unless told so in words.
+fn check_guarded(config: &Config, guard: &Guard, local: SocketAddr) -> Result<(), RunError> {
+    if !guard.is_open() || is_loopback(local.ip()) {
+        return Ok(());
+    }
+    if !config.unauthenticated {
+        return Err(RunError::Unguarded { address: local });
+    }
+    tracing::warn!(listen = %local, "no tokens: whoever reaches this address may do everything");
+    Ok(())
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 async fn live(

@@ -28,6 +28,16 @@ pub const PROGRAM: Program = Program {
             "HOST:PORT",
             "Where the REST interface is, and where sidecars connect",
         ),
+        Key::one(
+            "tokens",
+            "PATH",
+            "The list of tokens with their roles, as cutline token new makes entries for it [default: everyone may do everything]",
+        ),
+        Key::one(
+            "unauthenticated",
+            "yes|no",
+            "Listen on other addresses than loopback without tokens [default: no]",
+        ),
         Key::one("kafka", "HOST:PORT,…", "Some brokers of the cluster"),
         Key::one(
             "store",
@@ -167,6 +177,8 @@ impl Config {
             "",
             store,
         );
+        config.tokens = settings.get("tokens").map(Into::into);
+        config.unauthenticated = parsed(settings, "unauthenticated", yes)?.unwrap_or_default();
         config.kafka = parsed(settings, "kafka", brokers)?.unwrap_or_default();
         config.kafka_settings = settings.group("kafka");
         // The value is not repeated: it may hold a password.
@@ -215,6 +227,14 @@ fn checkpoint(settings: &Settings) -> Result<CheckpointConfig, SettingsError> {
         )?,
         channels: parsed(settings, "checkpoint.channels", str::parse)?.unwrap_or_default(),
     })
+}
+
+fn yes(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("yes or no is expected"),
+    }
 }
 
 fn blackouts(text: &str) -> Result<Vec<Blackout>, &'static str> {
@@ -364,6 +384,7 @@ mod tests {
             (["--checkpoint-blackout", "nights"], "08:00-09:30"),
             (["--kafka", "nowhere"], "HOST:PORT"),
             (["--deployment", "a b"], "letters"),
+            (["--unauthenticated", "true"], "yes or no"),
             (["--lisen", "x"], "--listen"),
         ] {
             // A flag given twice would be an error of its own.

@@ -133,6 +133,9 @@ fn about(error: &AdminError) -> Vec<String> {
             if let Some(after) = retry_after {
                 more.push(format!("ask again in {}", quantity::duration(*after)));
             }
+            if details.status == 401 {
+                more.push("give a token with --token-file PATH or CUTLINE_TOKEN_FILE".to_owned());
+            }
             more
         }
         AdminError::Unreachable { address, .. } if address == ADMIN_DEFAULT => vec![format!(
@@ -145,7 +148,7 @@ fn about(error: &AdminError) -> Vec<String> {
             "see that --admin or CUTLINE_ADMIN names an admin API, and one of this version"
                 .to_owned(),
         ],
-        AdminError::BadAddress { .. } => Vec::new(),
+        AdminError::BadAddress { .. } | AdminError::BadToken => Vec::new(),
     }
 }
 

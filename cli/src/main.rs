@@ -17,9 +17,10 @@ mod services;
 mod session;
 mod sidecars;
 mod table;
+mod token;
 mod topology;
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand};
 
@@ -38,6 +39,9 @@ struct Cli {
         default_value = session::ADMIN_DEFAULT
     )]
     admin: String,
+    /// A file with the token to show, where the admin API asks for one
+    #[arg(long, global = true, env = "CUTLINE_TOKEN_FILE", value_name = "PATH")]
+    token_file: Option<PathBuf>,
     /// How data is written to stdout
     #[arg(
         short,
@@ -81,6 +85,9 @@ enum Noun {
     Schedule(schedule::Verb),
     /// Show what changes
     Events(events::Arguments),
+    /// Make tokens for people and sidecars; asks no admin API
+    #[command(subcommand)]
+    Token(token::Verb),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -95,7 +102,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let session = Session::new(&cli.admin, cli.output, cli.timeout)?;
+    let session = Session::new(
+        &cli.admin,
+        cli.token_file.as_deref(),
+        cli.output,
+        cli.timeout,
+    )?;
     match cli.noun {
         Noun::Checkpoint(verb) => checkpoint::run(&session, verb).await,
         Noun::Restore(verb) => restore::run(&session, verb).await,
@@ -104,6 +116,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Sidecars => sidecars::run(&session).await,
         Noun::Schedule(verb) => schedule::run(&session, verb).await,
         Noun::Events(arguments) => events::run(&session, &arguments).await,
+        Noun::Token(verb) => token::run(&session, verb),
     }
 }
 
@@ -141,6 +154,9 @@ mod tests {
             "schedule set --interval 30s --min-pause 5s --mode aligned",
             "schedule set --off",
             "events --follow",
+            "token new --name anna --role operator",
+            "token new --name orders --role sidecar --service orders -o json",
+            "--token-file /run/token topology",
             "--admin http://h:1 -o json --timeout 5m topology",
             "topology --admin http://h:1 -o json --timeout 5m",
         ] {

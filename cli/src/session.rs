@@ -2,7 +2,7 @@
 //!
 //! Every question goes through here, so that every failure says what was asked and `--timeout` holds for all of them.
 
-use std::{future::Future, time::Duration};
+use std::{fmt::Display, future::Future, path::Path, time::Duration};
 
 use cutline_client::{AdminClient, AdminError};
 use tokio::time::Instant;
@@ -38,10 +38,26 @@ impl Session {
     /// A run against the admin API at `address` that ends after `timeout`. Nothing is sent yet.
     ///
     /// # Errors
-    /// When the address is none.
-    pub fn new(address: &str, format: Format, timeout: Option<Duration>) -> Result<Self, Failure> {
-        let client = AdminClient::new(address)
+    /// When the address is none, or the token cannot be read.
+    pub fn new(
+        address: &str,
+        token_file: Option<&Path>,
+        format: Format,
+        timeout: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        let mut client = AdminClient::new(address)
             .map_err(|error| Failure::Usage(format!("--admin or CUTLINE_ADMIN: {error}")))?;
+        if let Some(path) = token_file {
+            let wrong = |error: &dyn Display| {
+                let path = path.display();
+                Failure::Usage(format!(
+                    "--token-file or CUTLINE_TOKEN_FILE: {path}: {error}"
+                ))
+            };
+            let token = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+            let with_token = client.with_token(token.trim());
+            client = with_token.map_err(|error| wrong(&error))?;
+        }
         Ok(Self {
             client,
             screen: Screen::new(format),

@@ -1,5 +1,8 @@
 //! The admin API on a real Kafka with a real sidecar: what it answers, what it refuses, and what outlives it.
 
+#[path = "admin/access.rs"]
+mod access;
+
 use std::time::Duration;
 
 use integration_tests::{

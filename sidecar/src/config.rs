@@ -3,7 +3,7 @@
 //! Parsed once into types that cannot be wrong. How settings are found is `cutline-settings`' business, what a state or a
 //! store means their own crates'.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cutline_model::{InstanceName, ServiceName, TopicName};
 use cutline_settings::{Key, Program, Settings, SettingsError, address, brokers, duration, name};
@@ -50,6 +50,11 @@ pub const PROGRAM: Program = Program {
             "admin",
             "URL",
             "The admin API, http://HOST:PORT, or several with commas, of which one leads; without it the sidecar is a plain proxy",
+        ),
+        Key::one(
+            "token-file",
+            "PATH",
+            "A file with the token to show the admin API, where it asks for one; read anew for every connection",
         ),
         Key::one(
             "capture",
@@ -108,6 +113,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The admin APIs, of which one leads; without any the sidecar is a plain proxy.
     pub admins: Vec<String>,
+    /// Where the token to show is.
+    pub token_file: Option<PathBuf>,
     /// How finished work is recognised.
     pub capture: CaptureSpec,
     /// The application's state.
@@ -147,6 +154,7 @@ impl Config {
             kafka: settings.parsed("kafka", brokers)?.unwrap_or_default(),
             listen: listen(settings)?,
             admins,
+            token_file: settings.get("token-file").map(Into::into),
             capture: settings
                 .parsed("capture", capture)?
                 .unwrap_or(CaptureSpec::Commit),

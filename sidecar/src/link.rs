@@ -6,17 +6,26 @@
 
 use std::{
     collections::BTreeMap,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use cutline_client::link::{Downlink, LINK_FRAME_BYTES_MAX, STATUS_PERIOD_MS, Uplink};
+use cutline_client::{
+    ProblemDetails,
+    link::{Downlink, LINK_FRAME_BYTES_MAX, STATUS_PERIOD_MS, Uplink},
+};
 use cutline_model::Offset;
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{Message, protocol::WebSocketConfig},
+    tungstenite::{
+        Error as WsError, Message,
+        client::IntoClientRequest,
+        http::header::{AUTHORIZATION, HeaderValue},
+        protocol::WebSocketConfig,
+    },
 };
 
 /// The pause before the first new attempt; it doubles up to [`REDIAL_MAX`].
@@ -45,6 +54,8 @@ pub enum LinkEvent {
 pub struct Link {
     /// The base URLs of the admin APIs, `http://…`: at least one. Whoever does not lead refuses the connection.
     pub admins: Vec<String>,
+    /// Where the token to show is, if one is asked for.
+    pub token_file: Option<PathBuf>,
     /// The first frame of every connection.
     pub hello: Uplink,
     /// Frames to send; those of an epoch are worthless after a break and are dropped then.
@@ -62,6 +73,10 @@ type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum LinkError {
+    #[error("the token in {path} cannot be used: {reason}")]
+    Token { path: PathBuf, reason: String },
+    #[error("it answered {status}: {problem}")]
+    Answered { status: u16, problem: String },
     #[error("{0}")]
     Socket(#[from] tokio_tungstenite::tungstenite::Error),
     #[error("not a message of this version: {0}")]
@@ -111,7 +126,7 @@ impl Link {
     }
 
     async fn converse(&mut self, admin: &str, welcomed: &mut bool) -> Result<(), LinkError> {
-        let mut socket = dial(admin).await?;
+        let mut socket = self.dial(admin).await?;
         send(&mut socket, &self.hello).await?;
         let mut status = tokio::time::interval(Duration::from_millis(STATUS_PERIOD_MS));
         let mut heard = Instant::now();
@@ -146,6 +161,22 @@ impl Link {
         }
     }
 
+    async fn dial(&self, admin: &str) -> Result<Socket, LinkError> {
+        let base = admin.trim_end_matches('/').replacen("http", "ws", 1);
+        let mut request = format!("{base}/v1/sidecars/connect").into_client_request()?;
+        if let Some(path) = &self.token_file {
+            let shown = authorization(path).await?;
+            request.headers_mut().insert(AUTHORIZATION, shown);
+        }
+        let config = WebSocketConfig::default()
+            .max_frame_size(Some(LINK_FRAME_BYTES_MAX))
+            .max_message_size(Some(LINK_FRAME_BYTES_MAX));
+        let dialling = connect_async_with_config(request, Some(config), true);
+        let dialled = tokio::time::timeout(DIAL_TIMEOUT, dialling).await;
+        let (socket, _) = dialled.map_err(|_| LinkError::Silent)?.map_err(answered)?;
+        Ok(socket)
+    }
+
     async fn received(&self, frame: Message, welcomed: &mut bool) -> Result<(), LinkError> {
         let text = match frame {
             Message::Text(text) => text,
@@ -164,19 +195,34 @@ impl Link {
     }
 }
 
-async fn dial(admin: &str) -> Result<Socket, LinkError> {
-    let base = admin.trim_end_matches('/').replacen("http", "ws", 1);
-    let config = WebSocketConfig::default()
-        .max_frame_size(Some(LINK_FRAME_BYTES_MAX))
-        .max_message_size(Some(LINK_FRAME_BYTES_MAX));
-    let url = format!("{base}/v1/sidecars/connect");
-    let dialled = tokio::time::timeout(
-        DIAL_TIMEOUT,
-        connect_async_with_config(url, Some(config), true),
-    )
-    .await;
-    let (socket, _) = dialled.map_err(|_| LinkError::Silent)??;
-    Ok(socket)
+/// The token in a file, as a header shows it; read anew every time, so that it can be replaced.
+async fn authorization(path: &Path) -> Result<HeaderValue, LinkError> {
+    let wrong = |reason: String| LinkError::Token {
+        path: path.to_owned(),
+        reason,
+    };
+    let token = tokio::fs::read_to_string(path).await;
+    let token = token.map_err(|error| wrong(error.to_string()))?;
+    let value = HeaderValue::from_str(&format!("Bearer {}", token.trim()));
+    let mut value = value.map_err(|_| wrong("it has characters that no token has".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What an admin API said instead of opening the connection.
+fn answered(error: WsError) -> LinkError {
+    let WsError::Http(response) = error else {
+        return LinkError::Socket(error);
+    };
+    let body = response.body().as_deref().unwrap_or_default();
+    let details: Option<ProblemDetails> = serde_json::from_slice(body).ok();
+    LinkError::Answered {
+        status: response.status().as_u16(),
+        problem: details.map_or_else(
+            || "nothing that says why".to_owned(),
+            |said| said.to_string(),
+        ),
+    }
 }
 
 async fn send(socket: &mut Socket, message: &Uplink) -> Result<(), LinkError> {

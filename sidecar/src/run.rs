@@ -4,7 +4,7 @@
 //! marker ids are ours, before the first byte of the application is forwarded. A run that is evicted ends, and a new one,
 //! with a new incarnation, takes its place.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use cutline_client::link::{LINK_VERSION, Uplink};
 use cutline_control::{ControlError, ControlOptions, ControlTopic, Record, Registered};
@@ -46,6 +46,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The base URLs of the admin APIs, of which one leads; none for a plain proxy.
     pub admins: Vec<String>,
+    /// Where the token to show them is.
+    pub token_file: Option<PathBuf>,
     /// How work is known to be finished.
     pub capture: Capture,
     /// The hook's base URL, for [`Capture::Hook`].
@@ -219,6 +221,7 @@ impl Run {
         });
         let link = Link {
             admins: settings.admins.clone(),
+            token_file: settings.token_file.clone(),
             hello: hello(settings, &incarnation, &states, &proxy),
             outbox,
             applied: applied_seen,

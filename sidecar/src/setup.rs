@@ -51,6 +51,7 @@ pub fn settings(config: Config) -> Result<Settings, SetupError> {
         kafka_security: Default::default(),
         listen: config.listen,
         admins: config.admins,
+        token_file: config.token_file,
         capture: if hook.is_some() {
             Capture::Hook
         } else {

@@ -17,10 +17,12 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{Method, Uri},
+    middleware::from_fn_with_state,
     routing::{MethodRouter, delete, get, post, put},
 };
 
 use crate::{
+    access::{Gate, Guard, Need, Role, pass},
     link,
     problem::{METHOD_NOT_ALLOWED, NOT_FOUND, Problem},
     ready::Shell,
@@ -29,65 +31,119 @@ use crate::{
 /// The largest request body, in bytes: requests are a few fields.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// Every path with its methods. The description lists the same ones, which a test sees to.
-fn table() -> Vec<(&'static str, &'static [&'static str], MethodRouter<Shell>)> {
+/// Looking at something.
+const LOOK: Need = Need::AtLeast(Role::Viewer);
+/// Doing what costs applications a pause at most.
+const OPERATE: Need = Need::AtLeast(Role::Operator);
+/// Doing what cannot be undone.
+const RULE: Need = Need::AtLeast(Role::Admin);
+
+/// One path: its methods with who may use them, and what answers.
+type Row = (
+    &'static str,
+    &'static [(&'static str, Need)],
+    MethodRouter<Shell>,
+);
+
+/// Every path. The description lists the same ones, which a test sees to.
+fn table() -> Vec<Row> {
+    let mut table = checkpoints_table();
+    table.extend(restores_table());
+    table.extend(cluster_table());
+    table.extend(open_table());
+    table
+}
+
+fn checkpoints_table() -> Vec<Row> {
     vec![
         (
             "/v1/checkpoints",
-            &["get", "post"],
+            &[("get", LOOK), ("post", OPERATE)],
             get(checkpoints::list).post(checkpoints::create),
         ),
-        ("/v1/checkpoints/latest", &["get"], get(checkpoints::latest)),
+        (
+            "/v1/checkpoints/latest",
+            &[("get", LOOK)],
+            get(checkpoints::latest),
+        ),
         (
             "/v1/checkpoints/{epoch}",
-            &["get", "delete"],
+            &[("get", LOOK), ("delete", RULE)],
             get(checkpoints::detail).delete(checkpoints::remove),
         ),
         (
             "/v1/checkpoints/{epoch}/verify",
-            &["post"],
+            &[("post", OPERATE)],
             post(checkpoints::verify),
         ),
         (
             "/v1/checkpoints/{epoch}/abort",
-            &["post"],
+            &[("post", OPERATE)],
             post(checkpoints::abort),
         ),
         (
-            "/v1/restores",
-            &["get", "post"],
-            get(restores::list).post(restores::create),
-        ),
-        ("/v1/restores/{id}", &["get"], get(restores::detail)),
-        ("/v1/restores/{id}/abort", &["post"], post(restores::abort)),
-        ("/v1/topology", &["get"], get(cluster::topology)),
-        ("/v1/services", &["get"], get(cluster::services)),
-        ("/v1/sidecars", &["get"], get(cluster::sidecars)),
-        ("/v1/sidecars/connect", &["get"], get(link::connect)),
-        (
-            "/v1/sidecars/{service}/{instance}",
-            &["delete"],
-            delete(cluster::evict),
-        ),
-        (
             "/v1/schedule",
-            &["get", "put"],
+            &[("get", LOOK), ("put", OPERATE)],
             get(schedule::show).merge(put(schedule::set)),
         ),
-        ("/v1/events", &["get"], get(events::stream)),
-        ("/openapi.json", &["get"], get(docs::openapi)),
-        ("/docs", &["get"], get(docs::page)),
-        ("/healthz", &["get"], get(probes::healthz)),
-        ("/readyz", &["get"], get(probes::readyz)),
-        ("/metrics", &["get"], get(probes::metrics)),
     ]
 }
 
-/// The whole interface.
-pub fn router(shell: Shell) -> Router {
+fn restores_table() -> Vec<Row> {
+    vec![
+        (
+            "/v1/restores",
+            &[("get", LOOK), ("post", RULE)],
+            get(restores::list).post(restores::create),
+        ),
+        ("/v1/restores/{id}", &[("get", LOOK)], get(restores::detail)),
+        (
+            "/v1/restores/{id}/abort",
+            &[("post", RULE)],
+            post(restores::abort),
+        ),
+    ]
+}
+
+fn cluster_table() -> Vec<Row> {
+    vec![
+        ("/v1/topology", &[("get", LOOK)], get(cluster::topology)),
+        ("/v1/services", &[("get", LOOK)], get(cluster::services)),
+        ("/v1/sidecars", &[("get", LOOK)], get(cluster::sidecars)),
+        (
+            "/v1/sidecars/connect",
+            &[("get", Need::Sidecar)],
+            get(link::connect),
+        ),
+        (
+            "/v1/sidecars/{service}/{instance}",
+            &[("delete", RULE)],
+            delete(cluster::evict),
+        ),
+        ("/v1/events", &[("get", LOOK)], get(events::stream)),
+        ("/metrics", &[("get", LOOK)], get(probes::metrics)),
+    ]
+}
+
+fn open_table() -> Vec<Row> {
+    vec![
+        (
+            "/openapi.json",
+            &[("get", Need::Nothing)],
+            get(docs::openapi),
+        ),
+        ("/docs", &[("get", Need::Nothing)], get(docs::page)),
+        ("/healthz", &[("get", Need::Nothing)], get(probes::healthz)),
+        ("/readyz", &[("get", Need::Nothing)], get(probes::readyz)),
+    ]
+}
+
+/// The whole interface, behind `guard`.
+pub fn router(shell: Shell, guard: &Guard) -> Router {
     let mut router = Router::new();
-    for (path, _, methods) in table() {
-        router = router.route(path, methods);
+    for (path, needs, methods) in table() {
+        let gate = Gate::new(guard.clone(), needs);
+        router = router.route(path, methods.layer(from_fn_with_state(gate, pass)));
     }
     router
         .fallback(not_found)
@@ -121,9 +177,14 @@ mod tests {
     use super::*;
 
     async fn serve() -> String {
+        serve_behind(Guard::default()).await
+    }
+
+    async fn serve_behind(guard: Guard) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router(Shell::default())).await });
+        let router = router(Shell::default(), &guard);
+        tokio::spawn(async move { axum::serve(listener, router).await });
         address.to_string()
     }
 
@@ -160,7 +221,7 @@ mod tests {
             .flat_map(|(path, methods, _)| {
                 methods
                     .iter()
-                    .map(move |method| ((*path).to_owned(), (*method).to_owned()))
+                    .map(move |(method, _)| ((*path).to_owned(), (*method).to_owned()))
             })
             .collect();
         assert_eq!(listed, routed);
@@ -180,6 +241,32 @@ mod tests {
         let problem: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(problem["code"], "CL0200");
         assert_eq!(ask(&address, &get_of("/v1/checkpoints")).await.0, 503);
+    }
+
+    #[tokio::test]
+    async fn with_tokens_only_probes_and_the_description_answer_everyone() {
+        let list = tempfile::NamedTempFile::new().unwrap();
+        let hash = "0".repeat(64);
+        let entry = format!(r#"{{"name": "a", "role": "viewer", "sha256": "{hash}"}}"#);
+        std::fs::write(list.path(), format!("{{\"tokens\": [{entry}]}}")).unwrap();
+        let guard = Guard::over(Some(list.path().to_owned())).unwrap();
+        let address = serve_behind(guard).await;
+        let mut answered = BTreeSet::new();
+        for (path, methods, _) in table() {
+            for (method, _) in methods {
+                let path = path.replace(['{', '}'], "");
+                let request = get_of(&path).replacen("GET", &method.to_uppercase(), 1);
+                let (status, head, body) = ask(&address, &request).await;
+                if status == 401 {
+                    assert!(head.contains("www-authenticate: bearer"), "{head}");
+                    assert!(body.contains("CL0218"), "{body}");
+                } else {
+                    answered.insert(path);
+                }
+            }
+        }
+        let open = ["/docs", "/healthz", "/openapi.json", "/readyz"];
+        assert_eq!(answered, open.map(str::to_owned).into());
     }
 
     #[tokio::test]

@@ -1,6 +1,9 @@
 //! The OpenAPI description: every handler with its types.
 
-use utoipa::OpenApi;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+};
 
 use super::{checkpoints, cluster, docs, events, probes, restores, schedule};
 
@@ -10,6 +13,7 @@ use super::{checkpoints, cluster, docs, events, probes, restores, schedule};
         title = "Cutline admin API",
         description = "Consistent checkpoints of services that talk through Kafka, and the way back to them."
     ),
+    modifiers(&Bearer),
     paths(
         checkpoints::list,
         checkpoints::create,
@@ -38,6 +42,26 @@ use super::{checkpoints, cluster, docs, events, probes, restores, schedule};
     )
 )]
 struct Description;
+
+/// The name of the scheme in the description.
+const TOKEN: &str = "token";
+
+/// Tokens, which everything needs but probes and this description, where the admin API has a list of them.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = description.components.get_or_insert_default();
+        components.add_security_scheme(TOKEN, SecurityScheme::Http(bearer));
+        let none: [&str; 0] = [];
+        // With one or without: it is optional where there is no list.
+        description.security = Some(vec![
+            SecurityRequirement::new(TOKEN, none),
+            SecurityRequirement::default(),
+        ]);
+    }
+}
 
 /// The description as JSON.
 ///

@@ -7,6 +7,8 @@
       "kafka" (required "kafka.bootstrap is needed: some brokers, HOST:PORT with commas" .Values.kafka.bootstrap)
       "store" (include "cutline.store.address" .)
       "redis" .Values.redis.url
+      "tokens" (ternary "/etc/cutline-tokens/tokens.json" "" (ne .Values.auth.existingSecret ""))
+      "unauthenticated" (ternary "yes" "" .Values.auth.unauthenticated)
       "checkpoint.interval" .Values.checkpoint.interval
       "checkpoint.min-pause" .Values.checkpoint.minPause
       "checkpoint.timeout" .Values.checkpoint.timeout
@@ -27,6 +29,9 @@
       "drain-timeout" .Values.drainTimeout
       "sidecar-lost-timeout" .Values.sidecarLostTimeout
       "control-stale-timeout" .Values.controlStaleTimeout -}}
+{{- if not (or .Values.auth.existingSecret .Values.auth.unauthenticated) -}}
+{{- fail "auth.existingSecret is needed: a Secret with the list of tokens (docs/operations.md, \"Who may do what\"); or say auth.unauthenticated=true, where everyone who reaches the admin API may do everything" -}}
+{{- end -}}
 {{- range $name, $value := .Values.kafka.settings -}}
 {{- $_ := set $all (printf "kafka.%s" $name) $value -}}
 {{- end -}}

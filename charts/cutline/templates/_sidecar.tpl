@@ -45,6 +45,9 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
     runAsGroup: {{ int $sidecar.runAsGroup }}
   volumeMounts:
     - {name: cutline-tmp, mountPath: /tmp}
+    {{- if $values.auth.clientSecret }}
+    - {name: cutline-token, mountPath: /etc/cutline-token, readOnly: true}
+    {{- end }}
     {{- if eq $values.store.type "file" }}
     {{- include "cutline.store.mount" . | nindent 4 }}
     {{- end }}
@@ -71,6 +74,9 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
 - {name: CUTLINE_ADMIN, value: {{ include "cutline.sidecar.admin" . | quote }}}
 - {name: CUTLINE_CAPTURE, value: {{ .capture | default "commit" | quote }}}
 - {name: CUTLINE_LOG, value: {{ $values.log | quote }}}
+{{- if $values.auth.clientSecret }}
+- {name: CUTLINE_TOKEN_FILE, value: /etc/cutline-token/token}
+{{- end }}
 {{- with $values.controlStaleTimeout }}
 - {name: CUTLINE_CONTROL_STALE_TIMEOUT, value: {{ . | quote }}}
 {{- end }}
@@ -119,6 +125,12 @@ http://{{ include "cutline.fullname" .root }}.{{ .root.Release.Namespace }}.svc:
 {{- $values := .cutline | default .root.Values -}}
 - name: cutline-tmp
   emptyDir: {}
+{{- with $values.auth.clientSecret }}
+- name: cutline-token
+  secret:
+    secretName: {{ . }}
+    items: [{key: {{ $values.auth.sidecarKey }}, path: token}]
+{{- end }}
 {{- if eq $values.store.type "file" }}
 {{ include "cutline.store.volume" (dict "claim" (include "cutline.claim" (dict "root" .root "values" $values))) }}
 {{- end }}

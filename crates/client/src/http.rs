@@ -36,6 +36,11 @@ pub enum AdminError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The token has characters that no token has.
+    #[error(
+        "the token has characters that no token has; give it as `cutline token new` printed it"
+    )]
+    BadToken,
     /// Nobody answered.
     #[error("the admin API at {address} cannot be reached: {reason}")]
     Unreachable {
@@ -97,6 +102,8 @@ impl AdminError {
 pub struct AdminClient {
     base: Url,
     http: reqwest::Client,
+    /// Marked as sensitive, so that it is not shown.
+    authorization: Option<header::HeaderValue>,
 }
 
 impl AdminClient {
@@ -117,7 +124,23 @@ impl AdminClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(|error| bad(error.to_string()))?;
-        Ok(Self { base, http })
+        Ok(Self {
+            base,
+            http,
+            authorization: None,
+        })
+    }
+
+    /// The same, showing `token` with every request.
+    ///
+    /// # Errors
+    /// [`AdminError::BadToken`].
+    pub fn with_token(mut self, token: &str) -> Result<Self, AdminError> {
+        let value = header::HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut value = value.map_err(|_| AdminError::BadToken)?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
     }
 
     /// Where it is.
@@ -264,6 +287,9 @@ impl AdminClient {
         if let Some(id) = last_event_id {
             get = get.header("last-event-id", id);
         }
+        if let Some(authorization) = &self.authorization {
+            get = get.header(header::AUTHORIZATION, authorization);
+        }
         let response = get.send().await.map_err(|error| self.unreachable(&error))?;
         let response = self.checked(response).await?;
         Ok(EventStream::new(self.address().to_owned(), response))
@@ -306,6 +332,10 @@ impl AdminClient {
         let (client, request) = request.build_split();
         let mut request = request.map_err(|error| self.unexpected(error.to_string()))?;
         request.timeout_mut().get_or_insert(REQUEST_TIMEOUT);
+        if let Some(authorization) = &self.authorization {
+            let headers = request.headers_mut();
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
         let response = client
             .execute(request)
             .await

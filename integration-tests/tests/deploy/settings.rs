@@ -6,6 +6,8 @@ use integration_tests::{
     Process, ProcessSpec, Run, binaries::binary, ports::free_port, wait_until,
 };
 
+use serde_json::json;
+
 use crate::render::{containers, of_kind, pods, render};
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -31,9 +33,17 @@ pub fn variables_of(program: &str) -> Vec<String> {
 #[tokio::test]
 async fn the_admin_api_takes_the_settings_of_the_chart() {
     let store = Run::this().part("settings-store").join("store");
+    let tokens = Run::this().part("settings-tokens").join("tokens.json");
+    let entry = json!({"name": "anna", "role": "viewer", "sha256": "0".repeat(64)});
+    std::fs::write(&tokens, json!({"tokens": [entry]}).to_string()).unwrap();
     is_taken(
         "everything",
-        &["--store", &format!("file:{}", store.display())],
+        &[
+            "--store",
+            &format!("file:{}", store.display()),
+            "--tokens",
+            &tokens.display().to_string(),
+        ],
     )
     .await;
     // The bucket is not reached, which is no reason to end.
@@ -76,6 +86,7 @@ fn every_setting_of_the_chart_is_written_when_it_is_set() {
         "checkpoint.retries: \"0\"",
         "kafka.metadata.max.age.ms: \"1000000\"",
         "max-pause: \"9s\"",
+        "tokens: \"/etc/cutline-tokens/tokens.json\"",
     ] {
         assert!(settings.contains(line), "{line} is not in\n{settings}");
     }
@@ -95,6 +106,7 @@ fn every_variable_of_the_charts_is_known_to_its_program() {
     let mut seen = 0;
     for (chart, values) in [
         ("cutline", Some("s3")),
+        ("cutline", Some("everything")),
         ("bank", None),
         ("bank", Some("s3")),
     ] {

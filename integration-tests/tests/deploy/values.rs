@@ -22,6 +22,8 @@ fn what_means_nothing_is_refused_and_named() {
         ("store.s3.kmsKey=x", "sse"),
         ("redis.url=redis://me:word@redis:6379", "url"),
         ("redis.password=word", "password"),
+        ("auth.existingSecret=tokens", "auth"),
+        ("auth.token=word", "token"),
         ("ingress.enabled=true", "host"),
         ("sidecar.runAsUser=0", "runAsUser"),
         ("sidecar.adminUrl=cutline:7070", "adminUrl"),
@@ -43,6 +45,16 @@ fn redis_is_given_one_way_only() {
     render("cutline", Some("minimal"), &both).unwrap_err();
     for one in both {
         render("cutline", Some("minimal"), &[one]).unwrap();
+    }
+}
+
+#[test]
+fn who_may_do_what_has_to_be_said() {
+    let silent = ["kafka.bootstrap=kafka:9092"];
+    let error = render("cutline", None, &silent).unwrap_err();
+    assert!(error.contains("auth.existingSecret is needed"), "{error}");
+    for said in ["auth.existingSecret=tokens", "auth.unauthenticated=true"] {
+        render("cutline", None, &[silent[0], said]).unwrap();
     }
 }
 

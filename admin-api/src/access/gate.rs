@@ -1,0 +1,80 @@
+//! The gate before a route: nobody passes without the role that the route needs, and who changes something, or is turned away,
+//! is written down.
+//!
+//! Audit lines are log lines with target `audit`: who, with which role, from where, what, and how it was answered.
+
+use std::net::SocketAddr;
+
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{Method, StatusCode},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::{Caller, Guard, Need};
+
+/// One route's gate. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    guard: Guard,
+    needs: &'static [(&'static str, Need)],
+}
+
+impl Gate {
+    /// The gate of a route whose methods, in lower case, need what `needs` says.
+    #[must_use]
+    pub fn new(guard: Guard, needs: &'static [(&'static str, Need)]) -> Self {
+        Self { guard, needs }
+    }
+
+    fn need(&self, method: &Method) -> Option<Need> {
+        // Whoever may read may ask whether there is something to read.
+        let method = if method == Method::HEAD {
+            Method::GET
+        } else {
+            method.clone()
+        };
+        let known = |(name, _): &&(&str, Need)| method.as_str().eq_ignore_ascii_case(name);
+        self.needs.iter().find(known).map(|(_, need)| *need)
+    }
+}
+
+/// Passes a request on to its route, with its [`Caller`], when it may.
+pub async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let Some(need) = gate.need(&method) else {
+        // The route does not take the method and says so itself.
+        return next.run(request).await;
+    };
+    let action = format!("{method} {}", request.uri().path());
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let from = from.map(|ConnectInfo(address)| address.to_string());
+    match gate.guard.judge(need, request.headers(), &action) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller.clone());
+            let response = next.run(request).await;
+            if method != Method::GET && method != Method::HEAD {
+                note(&caller, &action, from.as_deref(), response.status());
+            }
+            response
+        }
+        Err((caller, problem)) => {
+            let response = problem.into_response();
+            note(&caller, &action, from.as_deref(), response.status());
+            response
+        }
+    }
+}
+
+fn note(caller: &Caller, action: &str, from: Option<&str>, status: StatusCode) {
+    tracing::info!(
+        target: "audit",
+        who = caller.name,
+        role = caller.role.map(tracing::field::display),
+        from,
+        action,
+        status = status.as_u16(),
+        "asked"
+    );
+}
