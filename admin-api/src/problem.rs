@@ -1,6 +1,6 @@
 //! Why a request is not done: a code, its status and title, and what happened to what.
 //!
-//! Codes are listed once, here and (for restores) where restores are; `docs/error-codes` explains them. A problem is an
+//! Codes are listed once, here and (for restores) where restores are; `docs/error-codes.md` explains them. A problem is an
 //! HTTP answer; inside the admin API it travels as an ordinary error.
 
 use std::{fmt, time::Duration};

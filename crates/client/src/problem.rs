@@ -17,7 +17,7 @@ pub struct ProblemDetails {
     pub status: u16,
     /// What happened, to what, and what to do.
     pub detail: String,
-    /// The stable code, `CL` and four digits, that docs/error-codes explains.
+    /// The stable code, `CL` and four digits, that docs/error-codes.md explains.
     pub code: String,
 }
 

@@ -124,7 +124,7 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// The stable code that docs/error-codes explains.
+    /// The stable code that docs/error-codes.md explains.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

@@ -211,7 +211,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The stable code, `CL0100` to `CL0122`, that docs/error-codes explains.
+    /// The stable code, `CL0100` to `CL0122`, that docs/error-codes.md explains.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

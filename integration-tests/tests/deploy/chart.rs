@@ -192,14 +192,32 @@ fn the_notes_tell_the_next_command() {
     .unwrap();
     let document = "kind: Notes\ntext: {{ tpl (.Files.Get \"notes\") . | quote }}\n";
     std::fs::write(directory.join("templates/notes.yaml"), document).unwrap();
-    let rendered = render("cutline-notes", Some("everything"), &[]).unwrap();
-    let notes = of_kind(&rendered, "Notes")[0]["text"].as_str().unwrap();
-    for part in [
-        "kubectl -n money rollout status deployment/shop-cutline",
-        "helm -n money test shop",
-        "cutline checkpoint create --wait",
-        "no authentication",
+    let open = ["auth.existingSecret=", "auth.unauthenticated=true"];
+    let (guarded, open) = (&[][..], &open[..]);
+    for (values, parts) in [
+        (
+            guarded,
+            [
+                "kubectl -n money rollout status deployment/shop-cutline",
+                "helm -n money test shop",
+                "port-forward service/shop-cutline 7070:7070",
+                "cutline --token-file TOKEN checkpoint create --wait",
+            ],
+        ),
+        (
+            open,
+            [
+                "exec deployment/shop-cutline -- cutline sidecars",
+                "exec deployment/shop-cutline -- cutline checkpoint create --wait",
+                "can roll your services back",
+                "cutline.example.com",
+            ],
+        ),
     ] {
-        assert!(notes.contains(part), "{part} is not in\n{notes}");
+        let rendered = render("cutline-notes", Some("everything"), values).unwrap();
+        let notes = of_kind(&rendered, "Notes")[0]["text"].as_str().unwrap();
+        for part in parts {
+            assert!(notes.contains(part), "{part} is not in\n{notes}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 
 mod alerts;
 mod chart;
+mod codes;
 mod compose;
 mod readme;
 mod render;

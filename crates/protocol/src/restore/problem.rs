@@ -205,7 +205,7 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// The stable code that docs/error-codes explains.
+    /// The stable code that docs/error-codes.md explains.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
