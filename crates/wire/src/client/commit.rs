@@ -51,20 +51,29 @@ impl Client {
         partitions: Option<&[TopicPartition]>,
         require_stable: bool,
     ) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
+        let response = self.ask_committed(group, partitions, require_stable).await;
+        let committed = response.and_then(|response| read(group, &response));
+        self.forget_coordinator_on_error(group, &committed);
+        committed
+    }
+
+    async fn ask_committed(
+        &self,
+        group: &GroupId,
+        partitions: Option<&[TopicPartition]>,
+        require_stable: bool,
+    ) -> Result<OffsetFetchResponse, ClientError> {
         let node = self.group_coordinator(group).await?;
         let request = fetch_of_group(group, partitions).with_require_stable(require_stable);
-        let response = match self.call(node, &request).await {
+        match self.call(node, &request).await {
             // A broker from before version 8 asks for one group in the request itself.
             Err(ClientError::Encode(..)) => {
                 let request = old_fetch_of_group(group, partitions);
-                self.call(node, &request.with_require_stable(require_stable))
-                    .await?
+                let request = request.with_require_stable(require_stable);
+                self.call(node, &request).await
             }
-            other => other?,
-        };
-        let committed = read(group, &response);
-        self.forget_coordinator_on_error(group, &committed);
-        committed
+            other => other,
+        }
     }
 
     /// Commits `offsets` for a group without members; an error when it has some.
@@ -108,7 +117,9 @@ impl Client {
             .with_generation_id_or_member_epoch(NO_GENERATION)
             .with_retention_time_ms(NO_RETENTION)
             .with_topics(topics.collect());
-        let response = self.call(node, &request).await?;
+        let response = self.call(node, &request).await;
+        self.forget_coordinator_on_error(group, &response);
+        let response = response?;
         for topic in &response.topics {
             for partition in &topic.partitions {
                 let index = partition.partition_index;
@@ -156,7 +167,9 @@ impl Client {
         let request = OffsetDeleteRequest::default()
             .with_group_id(text(group.as_str()).into())
             .with_topics(topics.collect());
-        let response = self.call(node, &request).await?;
+        let response = self.call(node, &request).await;
+        self.forget_coordinator_on_error(group, &response);
+        let response = response?;
         let checked = check(response.error_code, || {
             format!("deleting offsets of {group}")
         });

@@ -80,6 +80,8 @@ impl Client {
     /// The coordinator of `group`, remembered until an answer says that it moved.
     pub(super) async fn group_coordinator(&self, group: &GroupId) -> Result<i32, ClientError> {
         let known = self.inner.coordinators.read().get(group).copied();
+        // One that is no broker any more, or was none for a moment, is asked for again, which also looks at the brokers again.
+        let known = known.filter(|node| self.metadata().broker(*node).is_some());
         if let Some(node) = known {
             return Ok(node);
         }
