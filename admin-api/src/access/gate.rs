@@ -59,9 +59,9 @@ pub async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) ->
             }
             response
         }
-        Err((caller, problem)) => {
-            let response = problem.into_response();
-            note(&caller, &action, from.as_deref(), response.status());
+        Err(refused) => {
+            let response = refused.problem.into_response();
+            note(&refused.caller, &action, from.as_deref(), response.status());
             response
         }
     }
