@@ -8,6 +8,15 @@ use integration_tests::{Kafka, KafkaOptions, wait_for, wait_until};
 
 const SOON: Duration = Duration::from_secs(30);
 
+async fn three_brokers() -> Kafka {
+    Kafka::start(KafkaOptions {
+        brokers: 3,
+        heap_mib: 384,
+        ..KafkaOptions::default()
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_shared_kafka_takes_topics() {
     let kafka = Kafka::shared().await;
@@ -18,12 +27,7 @@ async fn a_shared_kafka_takes_topics() {
 
 #[tokio::test]
 async fn three_brokers_survive_the_kill_of_one() {
-    let mut kafka = Kafka::start(KafkaOptions {
-        brokers: 3,
-        heap_mib: 384,
-        ..KafkaOptions::default()
-    })
-    .await;
+    let mut kafka = three_brokers().await;
     kafka.broker(1).kill();
     let topic = kafka.topics().create_unique("two-of-three", 4).await;
     assert_eq!(kafka.topics().partitions(&topic), 4);
@@ -35,12 +39,7 @@ async fn three_brokers_survive_the_kill_of_one() {
 /// ever, though it was back: no checkpoint and no restore could be taken any more.
 #[tokio::test]
 async fn a_coordinator_that_was_no_broker_for_a_moment_is_looked_for_again() {
-    let mut kafka = Kafka::start(KafkaOptions {
-        brokers: 3,
-        heap_mib: 384,
-        ..KafkaOptions::default()
-    })
-    .await;
+    let mut kafka = three_brokers().await;
     let topic = kafka.topics().create_unique("committed", 1).await;
     let partitions = [TopicPartition::new(topic.as_str(), 0)];
     let brokers: Vec<String> = kafka.bootstrap().split(',').map(str::to_owned).collect();
