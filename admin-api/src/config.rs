@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use cutline_model::{Limits, Mode};
 use cutline_store::StoreSpec;
+use cutline_tls::ServerSpec;
 
 use crate::{coordination::Blackout, shared::RedisAddress};
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub listen: String,
     /// The list of tokens; `None`: everyone may do everything.
     pub tokens: Option<PathBuf>,
+    /// What TLS is spoken with; `None`: none is.
+    pub tls: Option<ServerSpec>,
     /// Whether everyone may do everything from other machines too.
     pub unauthenticated: bool,
     /// Which deployment this is the admin API of.
@@ -68,6 +71,7 @@ impl Config {
         Self {
             listen: listen.to_owned(),
             tokens: None,
+            tls: None,
             unauthenticated: false,
             deployment: deployment.to_owned(),
             kafka: kafka

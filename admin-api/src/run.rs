@@ -3,13 +3,19 @@
 //! What cannot be reached is tried again for as long as it takes; meanwhile probes and people are told what is waited for.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
+use axum::{
+    Router,
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
+};
 use cutline_control::{ControlOptions, ControlTopic};
 use cutline_store::Repository;
+use cutline_tls::{ClientCertificates, ServerTls, TlsError};
 use cutline_wire::client::{Client, ClientOptions};
 use serde_json::json;
 use tokio::{
@@ -28,10 +34,12 @@ use crate::{
     events::Events,
     history::History,
     leader::{Candidate, Leadership},
+    peer::Peer,
     ready::Shell,
     registry::{LinkEvent, Registry},
     restore, routes,
     shared::Shared,
+    tls::TlsListener,
 };
 
 /// The pause between two attempts at something that is out of reach.
@@ -64,6 +72,9 @@ pub enum RunError {
     /// The list of tokens cannot be used.
     #[error("{0}")]
     Tokens(#[from] TokensError),
+    /// The certificates cannot be used.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// The server broke.
     #[error("the server ended: {0}")]
     Serve(io::Error),
@@ -75,24 +86,27 @@ pub enum RunError {
 /// When the address cannot be listened on. Whatever is out of reach later is tried again.
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), RunError> {
     let guard = Guard::over(config.tokens.clone())?;
+    let tls = config.tls.clone().map(ServerTls::load).transpose()?;
     let address = config.listen.clone();
     let listening = TcpListener::bind(&address).await;
     let listener = listening.map_err(|source| RunError::Listen { address, source })?;
     if let Ok(local) = listener.local_addr() {
         check_guarded(&config, &guard, local)?;
-        tracing::info!(listen = %local, deployment = config.deployment, tokens = !guard.is_open(), "listening");
+        tracing::info!(listen = %local, deployment = config.deployment, tokens = !guard.is_open(), tls = tls.is_some(), "listening");
     }
     let shell = Shell::default();
+    let asks = (config.tls.as_ref()).is_some_and(|tls| tls.clients != ClientCertificates::NotAsked);
     let (ending, ended) = watch::channel(false);
     let life = tokio::spawn(live(config, shell.clone(), ended.clone(), stop.clone()));
-    let mut served = ended;
     let keeping_up = tokio::spawn(guard.clone().keep_up());
-    let routes = routes::router(shell, &guard).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
-        // An error is the end of the sender: the end as well.
-        let _ = served.wait_for(|ended| *ended).await;
-    });
-    let server = tokio::spawn(server.into_future());
+    let routes = routes::router(shell, &guard);
+    let server = match tls {
+        None => tokio::spawn(serve(listener, routes, ended)),
+        Some(tls) => {
+            let listener = TlsListener::over(listener, tls, asks).map_err(RunError::Serve)?;
+            tokio::spawn(serve(listener, routes, ended))
+        }
+    };
     // An error is the end of the sender: the end as well.
     let _ = stop.wait_for(|stop| *stop).await;
     tracing::info!("ending");
@@ -105,6 +119,21 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         // Whoever still holds a connection after that is cut off.
         _ => Ok(()),
     }
+}
+
+/// Answers what `listener` accepts until the end.
+async fn serve<L>(listener: L, routes: Router, mut ended: watch::Receiver<bool>) -> io::Result<()>
+where
+    L: Listener,
+    L::Addr: fmt::Debug,
+    Peer: for<'a> Connected<IncomingStream<'a, L>>,
+{
+    let routes = routes.into_make_service_with_connect_info::<Peer>();
+    let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
+        // An error is the end of the sender: the end as well.
+        let _ = ended.wait_for(|ended| *ended).await;
+    });
+    server.await
 }
 
 /// Refuses to let everyone in from other machines unless told so in words.

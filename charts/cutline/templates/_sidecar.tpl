@@ -71,6 +71,8 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
 - {name: CUTLINE_KAFKA, value: {{ required "kafka.bootstrap is needed: some brokers, HOST:PORT with commas" $values.kafka.bootstrap | quote }}}
 - {name: CUTLINE_LISTEN, value: "127.0.0.1:{{ $sidecar.port }}"}
 - {name: CUTLINE_METRICS, value: "0.0.0.0:{{ $sidecar.metricsPort }}"}
+# The kubelet and Prometheus ask from outside the pod; a NetworkPolicy of the application's says who else may.
+- {name: CUTLINE_METRICS_UNAUTHENTICATED, value: "yes"}
 - {name: CUTLINE_ADMIN, value: {{ include "cutline.sidecar.admin" . | quote }}}
 - {name: CUTLINE_CAPTURE, value: {{ .capture | default "commit" | quote }}}
 - {name: CUTLINE_LOG, value: {{ $values.log | quote }}}
