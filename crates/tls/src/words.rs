@@ -66,6 +66,10 @@ fn certificate(error: &CertificateError) -> String {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the other side's certificate is not for this purpose: servers need the extended key usage serverAuth, clients clientAuth".to_owned()
         }
+        // What `openssl req -x509` makes, used as it is.
+        CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => {
+            "the other side's certificate is an authority's own (CA:TRUE): let that authority sign one for it".to_owned()
+        }
         error => format!("the other side's certificate is no good: {error}"),
     }
 }
