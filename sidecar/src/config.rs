@@ -49,6 +49,11 @@ pub const PROGRAM: Program = Program {
             "Where the application finds Kafka; brokers follow on the ports after it",
         ),
         Key::one(
+            "listen-unauthenticated",
+            "yes|no",
+            "Listen on another address than loopback, where whoever reaches it is the application [default: no]",
+        ),
+        Key::one(
             "admin",
             "URL",
             "The admin API, http://HOST:PORT or https://HOST:PORT, or several with commas, of which one leads; without it the sidecar is a plain proxy",
@@ -182,7 +187,7 @@ impl Config {
             states: settings.all("state").to_vec(),
             store: settings.get("store").map(str::to_owned),
             rebuildable: rebuildable(settings),
-            metrics: metrics(settings)?,
+            metrics: unauthenticated(settings, "metrics", "reads names of topics and groups")?,
             control_stale_timeout: settings
                 .parsed("control-stale-timeout", duration)?
                 .unwrap_or(CONTROL_STALE_DEFAULT),
@@ -191,10 +196,12 @@ impl Config {
 }
 
 fn listen(settings: &Settings) -> Result<SocketAddr, SettingsError> {
-    match settings.parsed("listen", address)? {
-        Some(address) => Ok(address),
-        None => Err(settings.missing("listen")),
-    }
+    let at = unauthenticated(
+        settings,
+        "listen",
+        "is the application, as far as Kafka knows",
+    )?;
+    at.ok_or_else(|| settings.missing("listen"))
 }
 
 fn rebuildable(settings: &Settings) -> Vec<TopicName> {
@@ -206,18 +213,27 @@ fn rebuildable(settings: &Settings) -> Vec<TopicName> {
         .collect()
 }
 
-fn metrics(settings: &Settings) -> Result<Option<SocketAddr>, SettingsError> {
-    let open = settings.parsed("metrics-unauthenticated", yes)?;
-    let Some(at) = settings.parsed("metrics", address)? else {
+/// The address under `key`, where nobody is asked who they are: on loopback, unless the settings say in words that strangers are
+/// meant. `danger` is what those could do.
+fn unauthenticated(
+    settings: &Settings,
+    key: &str,
+    danger: &str,
+) -> Result<Option<SocketAddr>, SettingsError> {
+    let switch = format!("{key}-unauthenticated");
+    let open = settings.parsed(&switch, yes)?;
+    let Some(at) = settings.parsed(key, address)? else {
         return Ok(None);
     };
     if at.ip().to_canonical().is_loopback() || open.unwrap_or_default() {
         return Ok(Some(at));
     }
     Err(SettingsError::Value {
-        key: "metrics".to_owned(),
+        key: key.to_owned(),
         value: at.to_string(),
-        reason: "it is not loopback, and whoever reaches it reads names of topics and groups: give --metrics-unauthenticated yes where that is meant".to_owned(),
+        reason: format!(
+            "it is not loopback, and whoever reaches it {danger}: give --{switch} yes where the network keeps strangers out"
+        ),
     })
 }
 
@@ -361,6 +377,16 @@ mod tests {
             let error = load(flags).unwrap_err().to_string();
             assert!(error.contains(part), "{flags:?}: {error}");
         }
+        let mut open = NEEDED;
+        open[4] = "10.0.0.1:7000";
+        let listen = |more: &[&str]| {
+            let flags = [&open[..], more].concat();
+            let settings = PROGRAM.load_from(flags);
+            settings.and_then(|settings| Config::of(&settings))
+        };
+        let error = listen(&[]).unwrap_err().to_string();
+        assert!(error.contains("--listen-unauthenticated yes"), "{error}");
+        listen(&["--listen-unauthenticated", "yes"]).unwrap();
         let error = PROGRAM
             .load_from(&NEEDED[..3])
             .and_then(|settings| Config::of(&settings));
