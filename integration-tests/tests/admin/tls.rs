@@ -25,7 +25,7 @@ const REPLACED: Duration = Duration::from_secs(20);
 /// An admin API, a sidecar and an application; everyone shows a certificate and a token.
 struct World {
     admin: Admin,
-    sidecar: Sidecar,
+    _sidecar: Sidecar,
     application: JoinHandle<()>,
     directory: PathBuf,
     ca: PathBuf,
@@ -80,7 +80,7 @@ impl World {
         let application = relay(&sidecar.bootstrap(), input, output);
         let world = Self {
             admin,
-            sidecar,
+            _sidecar: sidecar,
             application,
             directory,
             ca,
