@@ -9,7 +9,7 @@ use cutline_model::{Limits, Mode};
 use cutline_store::StoreSpec;
 use cutline_tls::ServerSpec;
 
-use crate::{coordination::Blackout, shared::RedisAddress};
+use crate::{coordination::Blackout, inject::InjectConfig, shared::RedisAddress};
 
 /// How long a registered sidecar may be out of reach before it is evicted: longer than it takes to restart and dial.
 pub const SIDECAR_LOST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +40,8 @@ pub struct Config {
     pub tokens: Option<PathBuf>,
     /// What TLS is spoken with; `None`: none is.
     pub tls: Option<ServerSpec>,
+    /// Where Kubernetes asks about pods; `None`: nowhere. It needs [`Self::tls`].
+    pub inject: Option<InjectConfig>,
     /// Whether everyone may do everything from other machines too.
     pub unauthenticated: bool,
     /// Which deployment this is the admin API of.
@@ -72,6 +74,7 @@ impl Config {
             listen: listen.to_owned(),
             tokens: None,
             tls: None,
+            inject: None,
             unauthenticated: false,
             deployment: deployment.to_owned(),
             kafka: kafka

@@ -12,6 +12,7 @@ pub mod coordination;
 pub mod detail;
 pub mod events;
 pub mod history;
+pub mod inject;
 pub mod leader;
 pub mod link;
 pub mod metrics;

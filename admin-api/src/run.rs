@@ -15,7 +15,7 @@ use axum::{
 };
 use cutline_control::{ControlOptions, ControlTopic};
 use cutline_store::Repository;
-use cutline_tls::{ClientCertificates, ServerTls, TlsError};
+use cutline_tls::{ClientCertificates, ServerSpec, ServerTls, TlsError};
 use cutline_wire::client::{Client, ClientOptions};
 use serde_json::json;
 use tokio::{
@@ -33,6 +33,7 @@ use crate::{
     coordination::{Barriers, Running, eviction, owner, recovery, schedule::Schedule},
     events::Events,
     history::History,
+    inject::{self, Template, TemplateError},
     leader::{Candidate, Leadership},
     peer::Peer,
     ready::Shell,
@@ -53,10 +54,12 @@ const END_LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; give another with --listen")]
+    #[error("cannot listen on {address}: {source}; give another with --{flag}")]
     Listen {
         /// The address.
         address: String,
+        /// The flag that says it.
+        flag: &'static str,
         /// Why.
         source: io::Error,
     },
@@ -75,6 +78,9 @@ pub enum RunError {
     /// The certificates cannot be used.
     #[error("{0}")]
     Tls(#[from] TlsError),
+    /// What is put into pods cannot be used.
+    #[error("{0}")]
+    Template(#[from] TemplateError),
     /// The server broke.
     #[error("the server ended: {0}")]
     Serve(io::Error),
@@ -87,9 +93,7 @@ pub enum RunError {
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), RunError> {
     let guard = Guard::over(config.tokens.clone())?;
     let tls = config.tls.clone().map(ServerTls::load).transpose()?;
-    let address = config.listen.clone();
-    let listening = TcpListener::bind(&address).await;
-    let listener = listening.map_err(|source| RunError::Listen { address, source })?;
+    let listener = listen(&config.listen, "listen").await?;
     if let Ok(local) = listener.local_addr() {
         check_guarded(&config, &guard, local)?;
         tracing::info!(listen = %local, deployment = config.deployment, tokens = !guard.is_open(), tls = tls.is_some(), "listening");
@@ -97,6 +101,7 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     let shell = Shell::default();
     let asks = (config.tls.as_ref()).is_some_and(|tls| tls.clients != ClientCertificates::NotAsked);
     let (ending, ended) = watch::channel(false);
+    serve_webhook(&config, ended.clone()).await?;
     let life = tokio::spawn(live(config, shell.clone(), ended.clone(), stop.clone()));
     let keeping_up = tokio::spawn(guard.clone().keep_up());
     let routes = routes::router(shell, &guard);
@@ -119,6 +124,30 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         // Whoever still holds a connection after that is cut off.
         _ => Ok(()),
     }
+}
+
+async fn listen(address: &str, flag: &'static str) -> Result<TcpListener, RunError> {
+    let listening = TcpListener::bind(address).await;
+    listening.map_err(|source| RunError::Listen {
+        address: address.to_owned(),
+        flag,
+        source,
+    })
+}
+
+/// Answers Kubernetes' API server until the end, where that is wanted; it shows no certificate.
+async fn serve_webhook(config: &Config, ended: watch::Receiver<bool>) -> Result<(), RunError> {
+    let (Some(inject), Some(tls)) = (&config.inject, config.tls.clone()) else {
+        return Ok(());
+    };
+    let template = Template::read(&inject.template)?;
+    let clients = ClientCertificates::NotAsked;
+    let tls = ServerTls::load(ServerSpec { clients, ..tls })?;
+    let listener = listen(&inject.listen, "inject-listen").await?;
+    let listener = TlsListener::over(listener, tls, false).map_err(RunError::Serve)?;
+    tracing::info!(listen = inject.listen, "putting sidecars into pods");
+    tokio::spawn(serve(listener, inject::router(template), ended));
+    Ok(())
 }
 
 /// Answers what `listener` accepts until the end.

@@ -10,6 +10,7 @@ use cutline_tls::{ClientCertificates, IdentitySpec, Pem, ServerSpec};
 use crate::{
     config::{CheckpointConfig, Config, Retention, check_limits},
     coordination::Blackout,
+    inject::InjectConfig,
 };
 
 /// The deployment when none is named.
@@ -44,6 +45,16 @@ pub const PROGRAM: Program = Program {
             "tls.client-ca",
             "PATH",
             "The authorities whose certificates clients have to show for everything but probes [default: none is asked for]",
+        ),
+        Key::one(
+            "inject.listen",
+            "HOST:PORT",
+            "Where Kubernetes asks, over TLS, for sidecars to be put into pods [default: nowhere]",
+        ),
+        Key::one(
+            "inject.template",
+            "PATH",
+            "What is put into pods, as the chart makes it; needed with inject.listen",
         ),
         Key::one(
             "unauthenticated",
@@ -191,6 +202,7 @@ impl Config {
         );
         config.tokens = settings.get("tokens").map(Into::into);
         config.tls = tls(settings)?;
+        config.inject = inject(settings)?;
         config.unauthenticated = parsed(settings, "unauthenticated", yes)?.unwrap_or_default();
         config.kafka = parsed(settings, "kafka", brokers)?.unwrap_or_default();
         config.kafka_settings = settings.group("kafka");
@@ -215,6 +227,18 @@ impl Config {
         config.retention = retention(settings)?;
         Ok(config)
     }
+}
+
+fn inject(settings: &Settings) -> Result<Option<InjectConfig>, SettingsError> {
+    let Some(listen) = settings.get("inject.listen") else {
+        return Ok(None);
+    };
+    // The API server of Kubernetes asks nobody without.
+    settings.required("tls.certificate")?;
+    Ok(Some(InjectConfig {
+        listen: listen.to_owned(),
+        template: settings.required("inject.template")?.into(),
+    }))
 }
 
 fn tls(settings: &Settings) -> Result<Option<ServerSpec>, SettingsError> {
@@ -407,6 +431,7 @@ mod tests {
             (certificate, "--tls-key"),
             (key, "--tls-certificate"),
             (clients, "CUTLINE_TLS_CERTIFICATE"),
+            (["--inject-listen", "127.0.0.1:0"], "--tls-certificate"),
         ] {
             let error = config(&flags).unwrap_err().to_string();
             assert!(error.contains(part), "{flags:?}: {error}");
