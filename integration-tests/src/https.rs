@@ -1,9 +1,10 @@
 //! One request over TLS, by a client that believes one authority: what a kubelet or Kubernetes' API server does.
 
+use std::path::Path;
+
 use cutline_tls::{ClientSpec, ClientTls, Pem, explain};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use std::path::Path;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

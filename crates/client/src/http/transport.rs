@@ -23,7 +23,7 @@ type Tls = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 /// How requests get to an admin API. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) enum Transport {
-    Plain(Plain),
+    Plain(Box<Plain>),
     Tls(ClientTls, Arc<Mutex<(Arc<ClientConfig>, Tls)>>),
 }
 
@@ -39,7 +39,7 @@ impl Transport {
     pub(super) fn new(tls: Option<ClientTls>) -> Self {
         let Some(tls) = tls else {
             let client = Client::builder(TokioExecutor::new()).build(connector());
-            return Self::Plain(client);
+            return Self::Plain(Box::new(client));
         };
         let config = tls.config();
         let client = over(&config);
