@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use cutline_model::{Limits, Mode};
 use cutline_store::StoreSpec;
+use cutline_tls::ServerSpec;
 
-use crate::{coordination::Blackout, shared::RedisAddress};
+use crate::{coordination::Blackout, inject::InjectConfig, shared::RedisAddress};
 
 /// How long a registered sidecar may be out of reach before it is evicted: longer than it takes to restart and dial.
 pub const SIDECAR_LOST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +38,10 @@ pub struct Config {
     pub listen: String,
     /// The list of tokens; `None`: everyone may do everything.
     pub tokens: Option<PathBuf>,
+    /// What TLS is spoken with; `None`: none is.
+    pub tls: Option<ServerSpec>,
+    /// Where Kubernetes asks about pods; `None`: nowhere. It needs [`Self::tls`].
+    pub inject: Option<InjectConfig>,
     /// Whether everyone may do everything from other machines too.
     pub unauthenticated: bool,
     /// Which deployment this is the admin API of.
@@ -68,6 +73,8 @@ impl Config {
         Self {
             listen: listen.to_owned(),
             tokens: None,
+            tls: None,
+            inject: None,
             unauthenticated: false,
             deployment: deployment.to_owned(),
             kafka: kafka

@@ -69,6 +69,10 @@ pub const NO_SIDECAR: Code = Code::new("CL0215", 404, "no such sidecar");
 pub const NOT_AUTHENTICATED: Code = Code::new("CL0218", 401, "not authenticated");
 /// The token's role is not enough.
 pub const NOT_ALLOWED: Code = Code::new("CL0219", 403, "not allowed");
+/// A certificate is asked for, and none was shown.
+pub const NO_CERTIFICATE: Code = Code::new("CL0220", 403, "no client certificate");
+/// Plain HTTP where TLS is spoken.
+pub const PLAIN_HTTP: Code = Code::new("CL0221", 400, "plain HTTP to a TLS address");
 /// A wrong path of this program was taken.
 pub const INTERNAL: Code = Code::new("CL0299", 500, "internal error");
 

@@ -3,13 +3,19 @@
 //! What cannot be reached is tried again for as long as it takes; meanwhile probes and people are told what is waited for.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
+use axum::{
+    Router,
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
+};
 use cutline_control::{ControlOptions, ControlTopic};
 use cutline_store::Repository;
+use cutline_tls::{ClientCertificates, ServerSpec, ServerTls, TlsError};
 use cutline_wire::client::{Client, ClientOptions};
 use serde_json::json;
 use tokio::{
@@ -27,11 +33,14 @@ use crate::{
     coordination::{Barriers, Running, eviction, owner, recovery, schedule::Schedule},
     events::Events,
     history::History,
+    inject::{self, Template, TemplateError},
     leader::{Candidate, Leadership},
+    peer::Peer,
     ready::Shell,
     registry::{LinkEvent, Registry},
     restore, routes,
     shared::Shared,
+    tls::TlsListener,
 };
 
 /// The pause between two attempts at something that is out of reach.
@@ -45,10 +54,12 @@ const END_LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; give another with --listen")]
+    #[error("cannot listen on {address}: {source}; give another with --{flag}")]
     Listen {
         /// The address.
         address: String,
+        /// The flag that says it.
+        flag: &'static str,
         /// Why.
         source: io::Error,
     },
@@ -64,6 +75,12 @@ pub enum RunError {
     /// The list of tokens cannot be used.
     #[error("{0}")]
     Tokens(#[from] TokensError),
+    /// The certificates cannot be used.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// What is put into pods cannot be used.
+    #[error("{0}")]
+    Template(#[from] TemplateError),
     /// The server broke.
     #[error("the server ended: {0}")]
     Serve(io::Error),
@@ -75,24 +92,26 @@ pub enum RunError {
 /// When the address cannot be listened on. Whatever is out of reach later is tried again.
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), RunError> {
     let guard = Guard::over(config.tokens.clone())?;
-    let address = config.listen.clone();
-    let listening = TcpListener::bind(&address).await;
-    let listener = listening.map_err(|source| RunError::Listen { address, source })?;
+    let tls = config.tls.clone().map(ServerTls::load).transpose()?;
+    let listener = listen(&config.listen, "listen").await?;
     if let Ok(local) = listener.local_addr() {
         check_guarded(&config, &guard, local)?;
-        tracing::info!(listen = %local, deployment = config.deployment, tokens = !guard.is_open(), "listening");
+        tracing::info!(listen = %local, deployment = config.deployment, tokens = !guard.is_open(), tls = tls.is_some(), "listening");
     }
     let shell = Shell::default();
+    let asks = (config.tls.as_ref()).is_some_and(|tls| tls.clients != ClientCertificates::NotAsked);
     let (ending, ended) = watch::channel(false);
+    serve_webhook(&config, ended.clone()).await?;
     let life = tokio::spawn(live(config, shell.clone(), ended.clone(), stop.clone()));
-    let mut served = ended;
     let keeping_up = tokio::spawn(guard.clone().keep_up());
-    let routes = routes::router(shell, &guard).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
-        // An error is the end of the sender: the end as well.
-        let _ = served.wait_for(|ended| *ended).await;
-    });
-    let server = tokio::spawn(server.into_future());
+    let routes = routes::router(shell, &guard);
+    let server = match tls {
+        None => tokio::spawn(serve(listener, routes, ended)),
+        Some(tls) => {
+            let listener = TlsListener::over(listener, tls, asks).map_err(RunError::Serve)?;
+            tokio::spawn(serve(listener, routes, ended))
+        }
+    };
     // An error is the end of the sender: the end as well.
     let _ = stop.wait_for(|stop| *stop).await;
     tracing::info!("ending");
@@ -107,9 +126,54 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     }
 }
 
+async fn listen(address: &str, flag: &'static str) -> Result<TcpListener, RunError> {
+    let listening = TcpListener::bind(address).await;
+    listening.map_err(|source| RunError::Listen {
+        address: address.to_owned(),
+        flag,
+        source,
+    })
+}
+
+/// Answers Kubernetes' API server until the end, where that is wanted; it shows no certificate.
+async fn serve_webhook(config: &Config, ended: watch::Receiver<bool>) -> Result<(), RunError> {
+    let (Some(inject), Some(tls)) = (&config.inject, config.tls.clone()) else {
+        return Ok(());
+    };
+    let template = Template::read(&inject.template)?;
+    let clients = ClientCertificates::NotAsked;
+    let tls = ServerTls::load(ServerSpec { clients, ..tls })?;
+    let listener = listen(&inject.listen, "inject-listen").await?;
+    let listener = TlsListener::over(listener, tls, false).map_err(RunError::Serve)?;
+    tracing::info!(listen = inject.listen, "putting sidecars into pods");
+    tokio::spawn(serve(listener, inject::router(template), ended));
+    Ok(())
+}
+
+/// Answers what `listener` accepts until the end.
+async fn serve<L>(listener: L, routes: Router, mut ended: watch::Receiver<bool>) -> io::Result<()>
+where
+    L: Listener,
+    L::Addr: fmt::Debug,
+    Peer: for<'a> Connected<IncomingStream<'a, L>>,
+{
+    let routes = routes.into_make_service_with_connect_info::<Peer>();
+    let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
+        // An error is the end of the sender: the end as well.
+        let _ = ended.wait_for(|ended| *ended).await;
+    });
+    server.await
+}
+
 /// Refuses to let everyone in from other machines unless told so in words.
 fn check_guarded(config: &Config, guard: &Guard, local: SocketAddr) -> Result<(), RunError> {
-    if !guard.is_open() || is_loopback(local.ip()) {
+    if is_loopback(local.ip()) {
+        return Ok(());
+    }
+    if !guard.is_open() {
+        if config.tls.is_none() {
+            tracing::warn!(listen = %local, "no TLS: tokens can be read on the way here");
+        }
         return Ok(());
     }
     if !config.unauthenticated {

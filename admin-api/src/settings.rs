@@ -5,10 +5,12 @@ use std::time::Duration;
 use cutline_model::Limits;
 use cutline_settings::{Key, Program, Settings, SettingsError, brokers, duration, name};
 use cutline_store::{StoreError, StoreSpec};
+use cutline_tls::{ClientCertificates, IdentitySpec, Pem, ServerSpec};
 
 use crate::{
     config::{CheckpointConfig, Config, Retention, check_limits},
     coordination::Blackout,
+    inject::InjectConfig,
 };
 
 /// The deployment when none is named.
@@ -32,6 +34,27 @@ pub const PROGRAM: Program = Program {
             "tokens",
             "PATH",
             "The list of tokens with their roles, as cutline token new makes entries for it [default: everyone may do everything]",
+        ),
+        Key::one(
+            "tls.certificate",
+            "PATH",
+            "The certificate to speak TLS with, PEM with its chain; read again when it changes [default: no TLS]",
+        ),
+        Key::one("tls.key", "PATH", "The private key of tls.certificate"),
+        Key::one(
+            "tls.client-ca",
+            "PATH",
+            "The authorities whose certificates clients have to show for everything but probes [default: none is asked for]",
+        ),
+        Key::one(
+            "inject.listen",
+            "HOST:PORT",
+            "Where Kubernetes asks, over TLS, for sidecars to be put into pods [default: nowhere]",
+        ),
+        Key::one(
+            "inject.template",
+            "PATH",
+            "What is put into pods, as the chart makes it; needed with inject.listen",
         ),
         Key::one(
             "unauthenticated",
@@ -178,6 +201,8 @@ impl Config {
             store,
         );
         config.tokens = settings.get("tokens").map(Into::into);
+        config.tls = tls(settings)?;
+        config.inject = inject(settings)?;
         config.unauthenticated = parsed(settings, "unauthenticated", yes)?.unwrap_or_default();
         config.kafka = parsed(settings, "kafka", brokers)?.unwrap_or_default();
         config.kafka_settings = settings.group("kafka");
@@ -202,6 +227,36 @@ impl Config {
         config.retention = retention(settings)?;
         Ok(config)
     }
+}
+
+fn inject(settings: &Settings) -> Result<Option<InjectConfig>, SettingsError> {
+    let Some(listen) = settings.get("inject.listen") else {
+        return Ok(None);
+    };
+    // The API server of Kubernetes asks nobody without.
+    settings.required("tls.certificate")?;
+    Ok(Some(InjectConfig {
+        listen: listen.to_owned(),
+        template: settings.required("inject.template")?.into(),
+    }))
+}
+
+fn tls(settings: &Settings) -> Result<Option<ServerSpec>, SettingsError> {
+    let pem = |key: &str| settings.get(key).map(Pem::file);
+    let clients = pem("tls.client-ca");
+    let Some(certificate) = pem("tls.certificate") else {
+        return match settings.get("tls.key").is_some() || clients.is_some() {
+            true => Err(settings.missing("tls.certificate")),
+            false => Ok(None),
+        };
+    };
+    let key = pem("tls.key").ok_or_else(|| settings.missing("tls.key"))?;
+    // Not required at the handshake, which comes before anything says that it is a probe: the gate of each route requires it.
+    let clients = clients.map_or(ClientCertificates::NotAsked, ClientCertificates::Optional);
+    Ok(Some(ServerSpec {
+        identity: IdentitySpec { certificate, key },
+        clients,
+    }))
 }
 
 fn checkpoint(settings: &Settings) -> Result<CheckpointConfig, SettingsError> {
@@ -360,6 +415,27 @@ mod tests {
         let blackouts: Vec<String> = blackouts.map(ToString::to_string).collect();
         assert_eq!(blackouts, ["08:00-09:30", "22:00-02:00"]);
         assert_eq!(config.retention.keep_last, 3);
+    }
+
+    #[test]
+    fn tls_needs_a_certificate_with_its_key() {
+        assert!(config(&[]).unwrap().tls.is_none());
+        let (certificate, key) = (["--tls-certificate", "/c"], ["--tls-key", "/k"]);
+        let clients = ["--tls-client-ca", "/a"];
+        let both = [certificate, key].concat();
+        let tls = config(&both).unwrap().tls.unwrap();
+        assert_eq!(tls.clients, ClientCertificates::NotAsked);
+        let tls = config(&[&both[..], &clients].concat()).unwrap().tls;
+        assert_ne!(tls.unwrap().clients, ClientCertificates::NotAsked);
+        for (flags, part) in [
+            (certificate, "--tls-key"),
+            (key, "--tls-certificate"),
+            (clients, "CUTLINE_TLS_CERTIFICATE"),
+            (["--inject-listen", "127.0.0.1:0"], "--tls-certificate"),
+        ] {
+            let error = config(&flags).unwrap_err().to_string();
+            assert!(error.contains(part), "{flags:?}: {error}");
+        }
     }
 
     #[test]

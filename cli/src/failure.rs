@@ -14,6 +14,9 @@ const EXIT_NOT_DONE: u8 = 1;
 /// The exit code of what was not understood; the same as clap's.
 const EXIT_USAGE: u8 = 2;
 
+/// The code of an admin API that speaks TLS and was asked without.
+const PLAIN_HTTP: &str = "CL0221";
+
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -136,6 +139,9 @@ fn about(error: &AdminError) -> Vec<String> {
             if details.status == 401 {
                 more.push("give a token with --token-file PATH or CUTLINE_TOKEN_FILE".to_owned());
             }
+            if details.code == PLAIN_HTTP {
+                more.push("give --admin or CUTLINE_ADMIN with https://".to_owned());
+            }
             more
         }
         AdminError::Unreachable { address, .. } if address == ADMIN_DEFAULT => vec![format!(
@@ -148,7 +154,7 @@ fn about(error: &AdminError) -> Vec<String> {
             "see that --admin or CUTLINE_ADMIN names an admin API, and one of this version"
                 .to_owned(),
         ],
-        AdminError::BadAddress { .. } | AdminError::BadToken => Vec::new(),
+        AdminError::BadAddress { .. } | AdminError::BadToken | AdminError::Tls(_) => Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@ mod services;
 mod session;
 mod sidecars;
 mod table;
+mod tls;
 mod token;
 mod topology;
 
@@ -30,7 +31,7 @@ use crate::{failure::Failure, screen::Format, session::Session};
 #[derive(Debug, Parser)]
 #[command(name = "cutline", version, propagate_version = true)]
 struct Cli {
-    /// The admin API
+    /// The admin API, or several with commas, of which the one that leads is asked
     #[arg(
         long,
         global = true,
@@ -42,6 +43,8 @@ struct Cli {
     /// A file with the token to show, where the admin API asks for one
     #[arg(long, global = true, env = "CUTLINE_TOKEN_FILE", value_name = "PATH")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: tls::Arguments,
     /// How data is written to stdout
     #[arg(
         short,
@@ -104,6 +107,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Failure> {
     let session = Session::new(
         &cli.admin,
+        cli.tls,
         cli.token_file.as_deref(),
         cli.output,
         cli.timeout,
@@ -157,6 +161,7 @@ mod tests {
             "token new --name anna --role operator",
             "token new --name orders --role sidecar --service orders -o json",
             "--token-file /run/token topology",
+            "--admin https://h:1,https://g:1 --tls-ca /ca --tls-certificate /c --tls-key /k topology",
             "--admin http://h:1 -o json --timeout 5m topology",
             "topology --admin http://h:1 -o json --timeout 5m",
         ] {
@@ -178,6 +183,8 @@ mod tests {
             "schedule set --interval 0s",
             "schedule set --interval 30s --off",
             "topology --timeout 30",
+            "topology --tls-certificate /c",
+            "topology --tls-key /k",
             "topology -o yaml",
         ] {
             let words = std::iter::once("cutline").chain(line.split_whitespace());

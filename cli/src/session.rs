@@ -12,6 +12,7 @@ use crate::{
     progress::Progress,
     quantity,
     screen::{Format, Screen},
+    tls,
 };
 
 /// Where the admin API is, when nothing else is said.
@@ -35,18 +36,26 @@ pub struct Session {
 }
 
 impl Session {
-    /// A run against the admin API at `address` that ends after `timeout`. Nothing is sent yet.
+    /// A run against the admin API at `address`, or the one of several that leads, that ends after `timeout`. Nothing is sent
+    /// yet.
     ///
     /// # Errors
-    /// When the address is none, or the token cannot be read.
+    /// When the address is none, or the token or a certificate cannot be read.
     pub fn new(
         address: &str,
+        tls: tls::Arguments,
         token_file: Option<&Path>,
         format: Format,
         timeout: Option<Duration>,
     ) -> Result<Self, Failure> {
-        let mut client = AdminClient::new(address)
-            .map_err(|error| Failure::Usage(format!("--admin or CUTLINE_ADMIN: {error}")))?;
+        let client = match tls.spec() {
+            None => AdminClient::new(address),
+            Some(spec) => AdminClient::over_tls(address, spec),
+        };
+        let mut client = client.map_err(|error| match error {
+            AdminError::Tls(error) => Failure::Usage(error.to_string()),
+            error => Failure::Usage(format!("--admin or CUTLINE_ADMIN: {error}")),
+        })?;
         if let Some(path) = token_file {
             let wrong = |error: &dyn Display| {
                 let path = path.display();

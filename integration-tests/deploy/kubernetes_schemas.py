@@ -1,6 +1,6 @@
-"""Makes strict JSON schemas, one a kind, from what Kubernetes and the Prometheus operator publish.
+"""Makes strict JSON schemas, one a kind, from what Kubernetes, the Prometheus operator and cert-manager publish.
 
-Usage: python3 kubernetes_schemas.py swagger.json CRD.json … TARGET
+Usage: python3 kubernetes_schemas.py swagger.json CRD.json CRD.yaml … TARGET
 
 The target directory gets KIND-GROUP-VERSION.json for every kind, as kubeconform looks for them, with one file of shared definitions
 beside them. Strict: a field that the API does not know is an error, where the API server would drop it without a word.
@@ -9,6 +9,8 @@ beside them. Strict: a field that the API does not know is an error, where the A
 import json
 import pathlib
 import sys
+
+import yaml
 
 KINDS = "x-kubernetes-group-version-kind"
 DEFINITIONS = "_definitions.json"
@@ -71,7 +73,8 @@ def kubernetes(path, target):
 
 def custom(path, target):
     """Every version of one custom resource."""
-    spec = json.loads(path.read_text())["spec"]
+    # JSON is YAML.
+    spec = yaml.safe_load(path.read_text())["spec"]
     for version in spec["versions"]:
         schema = strict(version["schema"]["openAPIV3Schema"])
         # The resource describes its metadata as any object.

@@ -54,6 +54,7 @@ impl AdminOptions {
 #[derive(Debug)]
 pub struct Admin {
     port: u16,
+    scheme: &'static str,
     store: PathBuf,
     process: Process,
     client: reqwest::Client,
@@ -70,7 +71,7 @@ impl Admin {
         admin
     }
 
-    /// Starts one and does not wait: one that stands by is never ready.
+    /// Starts one and does not wait: one that stands by is never ready, and one that speaks TLS is asked by the command line only.
     #[must_use]
     pub fn launch(options: &AdminOptions) -> Self {
         let port = free_port();
@@ -91,8 +92,10 @@ impl Admin {
             .args(["--store", &address])
             .args(&options.arguments);
         spec.environment.extend(options.environment.iter().cloned());
+        let speaks_tls = (options.arguments.iter()).any(|flag| flag == "--tls-certificate");
         Self {
             port,
+            scheme: if speaks_tls { "https" } else { "http" },
             store,
             process: Process::start(spec),
             client: reqwest::Client::new(),
@@ -115,7 +118,7 @@ impl Admin {
     /// Where it is.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// The directory of its store, where it was given no other.

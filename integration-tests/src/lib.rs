@@ -8,11 +8,13 @@
 pub mod admin;
 pub mod bank;
 pub mod binaries;
+pub mod certificates;
 pub mod checkpoints;
 pub mod events;
 pub mod examples;
 pub mod flow;
 pub mod groups;
+pub mod https;
 pub mod kafka;
 pub mod naive;
 pub mod ports;

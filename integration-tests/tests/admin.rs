@@ -2,6 +2,8 @@
 
 #[path = "admin/access.rs"]
 mod access;
+#[path = "admin/tls.rs"]
+mod tls;
 
 use std::time::Duration;
 

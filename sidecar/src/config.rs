@@ -7,6 +7,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cutline_model::{InstanceName, ServiceName, TopicName};
 use cutline_settings::{Key, Program, Settings, SettingsError, address, brokers, duration, name};
+use cutline_tls::{ClientSpec, IdentitySpec, Pem, ServerCheck};
+use url::Url;
 
 /// A sidecar that is not told otherwise belongs to this deployment.
 pub const DEPLOYMENT_DEFAULT: &str = "default";
@@ -47,10 +49,26 @@ pub const PROGRAM: Program = Program {
             "Where the application finds Kafka; brokers follow on the ports after it",
         ),
         Key::one(
+            "listen-unauthenticated",
+            "yes|no",
+            "Listen on another address than loopback, where whoever reaches it is the application [default: no]",
+        ),
+        Key::one(
             "admin",
             "URL",
-            "The admin API, http://HOST:PORT, or several with commas, of which one leads; without it the sidecar is a plain proxy",
+            "The admin API, http://HOST:PORT or https://HOST:PORT, or several with commas, of which one leads; without it the sidecar is a plain proxy",
         ),
+        Key::one(
+            "tls.ca",
+            "PATH",
+            "The authorities that are believed about an admin API with https://; read again when it changes [default: the system's]",
+        ),
+        Key::one(
+            "tls.certificate",
+            "PATH",
+            "The certificate to show the admin API, where it asks for one; read again when it changes",
+        ),
+        Key::one("tls.key", "PATH", "The private key of tls.certificate"),
         Key::one(
             "token-file",
             "PATH",
@@ -80,6 +98,11 @@ pub const PROGRAM: Program = Program {
             "metrics",
             "HOST:PORT",
             "Where /metrics, /healthz and /readyz are [default: nowhere]",
+        ),
+        Key::one(
+            "metrics-unauthenticated",
+            "yes|no",
+            "Offer them on another address than loopback, to whoever reaches it [default: no]",
         ),
         Key::one(
             "control-stale-timeout",
@@ -112,7 +135,9 @@ pub struct Config {
     /// Where the application finds Kafka.
     pub listen: SocketAddr,
     /// The admin APIs, of which one leads; without any the sidecar is a plain proxy.
-    pub admins: Vec<String>,
+    pub admins: Vec<Url>,
+    /// How those with `https://` are dialled.
+    pub admin_tls: ClientSpec,
     /// Where the token to show is.
     pub token_file: Option<PathBuf>,
     /// How finished work is recognised.
@@ -153,6 +178,7 @@ impl Config {
             deployment: named("deployment", DEPLOYMENT_DEFAULT)?,
             kafka: settings.parsed("kafka", brokers)?.unwrap_or_default(),
             listen: listen(settings)?,
+            admin_tls: admin_tls(settings, &admins)?,
             admins,
             token_file: settings.get("token-file").map(Into::into),
             capture: settings
@@ -161,7 +187,7 @@ impl Config {
             states: settings.all("state").to_vec(),
             store: settings.get("store").map(str::to_owned),
             rebuildable: rebuildable(settings),
-            metrics: settings.parsed("metrics", address)?,
+            metrics: unauthenticated(settings, "metrics", "reads names of topics and groups")?,
             control_stale_timeout: settings
                 .parsed("control-stale-timeout", duration)?
                 .unwrap_or(CONTROL_STALE_DEFAULT),
@@ -170,10 +196,12 @@ impl Config {
 }
 
 fn listen(settings: &Settings) -> Result<SocketAddr, SettingsError> {
-    match settings.parsed("listen", address)? {
-        Some(address) => Ok(address),
-        None => Err(settings.missing("listen")),
-    }
+    let at = unauthenticated(
+        settings,
+        "listen",
+        "is the application, as far as Kafka knows",
+    )?;
+    at.ok_or_else(|| settings.missing("listen"))
 }
 
 fn rebuildable(settings: &Settings) -> Vec<TopicName> {
@@ -185,13 +213,70 @@ fn rebuildable(settings: &Settings) -> Vec<TopicName> {
         .collect()
 }
 
-fn urls(value: &str) -> Result<Vec<String>, &'static str> {
+/// The address under `key`, where nobody is asked who they are: on loopback, unless the settings say in words that strangers are
+/// meant. `danger` is what those could do.
+fn unauthenticated(
+    settings: &Settings,
+    key: &str,
+    danger: &str,
+) -> Result<Option<SocketAddr>, SettingsError> {
+    let switch = format!("{key}-unauthenticated");
+    let open = settings.parsed(&switch, yes)?;
+    let Some(at) = settings.parsed(key, address)? else {
+        return Ok(None);
+    };
+    if at.ip().to_canonical().is_loopback() || open.unwrap_or_default() {
+        return Ok(Some(at));
+    }
+    Err(SettingsError::Value {
+        key: key.to_owned(),
+        value: at.to_string(),
+        reason: format!(
+            "it is not loopback, and whoever reaches it {danger}: give --{switch} yes where the network keeps strangers out"
+        ),
+    })
+}
+
+fn yes(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("yes or no is expected"),
+    }
+}
+
+fn admin_tls(settings: &Settings, admins: &[Url]) -> Result<ClientSpec, SettingsError> {
+    let pem = |key: &str| settings.get(key).map(Pem::file);
+    let identity = match (pem("tls.certificate"), pem("tls.key")) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some(IdentitySpec { certificate, key }),
+        (Some(_), None) => return Err(settings.missing("tls.key")),
+        (None, Some(_)) => return Err(settings.missing("tls.certificate")),
+    };
+    let spec = ClientSpec {
+        roots: pem("tls.ca"),
+        identity,
+        check: ServerCheck::Full,
+    };
+    let plain = admins.iter().find(|admin| admin.scheme() != "https");
+    match plain.filter(|_| spec != ClientSpec::default()) {
+        Some(plain) => Err(SettingsError::Value {
+            key: "admin".to_owned(),
+            value: plain.to_string(),
+            reason: "certificates were named, which http does not use: give https://HOST:PORT"
+                .to_owned(),
+        }),
+        None => Ok(spec),
+    }
+}
+
+fn urls(value: &str) -> Result<Vec<Url>, &'static str> {
     value.split(',').map(|url| http(url.trim())).collect()
 }
 
-fn http(value: &str) -> Result<String, &'static str> {
-    match url::Url::parse(value) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(value.to_owned()),
+fn http(value: &str) -> Result<Url, &'static str> {
+    match Url::parse(value) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
         _ => Err("http://HOST:PORT is expected, or several of them with commas"),
     }
 }
@@ -245,9 +330,20 @@ mod tests {
             "rates, names",
             "--control-stale-timeout",
             "5ms",
+            "--admin",
+            "https://a:1, https://b:1",
+            "--tls-ca",
+            "/ca",
+            "--metrics",
+            "0.0.0.0:1",
+            "--metrics-unauthenticated",
+            "yes",
         ])
         .unwrap();
         assert_eq!(config.service.as_str(), "bank");
+        assert_eq!(config.admins.len(), 2);
+        assert_eq!(config.admin_tls.roots, Some(Pem::file("/ca")));
+        assert!(config.metrics.is_some());
         let hook = CaptureSpec::Hook("http://127.0.0.1:1/".to_owned());
         assert_eq!(config.capture, hook);
         assert_eq!(config.states, ["postgres://db/bank?tables=a,b", "dir:/x"]);
@@ -263,10 +359,34 @@ mod tests {
             (&["--admin", "http://127.0.0.1:1"], "--service"),
             (&["--admin", "nowhere"], "http://HOST:PORT"),
             (&["--service", "a b"], "letters"),
+            (&["--tls-key", "/k"], "--tls-certificate"),
+            (&["--metrics", "0.0.0.0:1"], "--metrics-unauthenticated yes"),
+            (&["--metrics", "[::]:1"], "not loopback"),
+            (
+                &[
+                    "--tls-ca",
+                    "/ca",
+                    "--service",
+                    "a",
+                    "--admin",
+                    "https://a:1,http://b:1",
+                ],
+                "give https://",
+            ),
         ] {
             let error = load(flags).unwrap_err().to_string();
             assert!(error.contains(part), "{flags:?}: {error}");
         }
+        let mut open = NEEDED;
+        open[4] = "10.0.0.1:7000";
+        let listen = |more: &[&str]| {
+            let flags = [&open[..], more].concat();
+            let settings = PROGRAM.load_from(flags);
+            settings.and_then(|settings| Config::of(&settings))
+        };
+        let error = listen(&[]).unwrap_err().to_string();
+        assert!(error.contains("--listen-unauthenticated yes"), "{error}");
+        listen(&["--listen-unauthenticated", "yes"]).unwrap();
         let error = PROGRAM
             .load_from(&NEEDED[..3])
             .and_then(|settings| Config::of(&settings));

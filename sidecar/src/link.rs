@@ -1,8 +1,8 @@
 //! The sidecar's end of its one WebSocket to the admin API.
 //!
 //! It dials, says hello, and passes frames both ways; when the connection breaks, or who answers does not lead, it says so
-//! once and dials the next admin API for as long as the sidecar runs. Applications do not depend on it: what must hold without the admin API is in the control
-//! topic.
+//! once and dials the next admin API for as long as the sidecar runs. Applications do not depend on it: what must hold without
+//! the admin API is in the control topic.
 
 use std::{
     collections::BTreeMap,
@@ -16,10 +16,17 @@ use cutline_client::{
     link::{Downlink, LINK_FRAME_BYTES_MAX, STATUS_PERIOD_MS, Uplink},
 };
 use cutline_model::Offset;
+use cutline_tls::{ClientTls, explain};
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::{mpsc, watch};
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::{mpsc, watch},
+};
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    WebSocketStream, client_async_with_config,
     tungstenite::{
         Error as WsError, Message,
         client::IntoClientRequest,
@@ -27,10 +34,13 @@ use tokio_tungstenite::{
         protocol::WebSocketConfig,
     },
 };
+use url::Url;
 
 /// The pause before the first new attempt; it doubles up to [`REDIAL_MAX`].
 const REDIAL_MIN: Duration = Duration::from_millis(50);
 const REDIAL_MAX: Duration = Duration::from_secs(1);
+/// The same after being turned away: that lasts until a person does something, and each attempt is a line in an audit log.
+const TURNED_AWAY_MAX: Duration = Duration::from_secs(30);
 /// How long dialling may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// An admin API that answers no ping for so long is lost, though its connection may stand.
@@ -52,8 +62,10 @@ pub enum LinkEvent {
 
 /// What the link needs.
 pub struct Link {
-    /// The base URLs of the admin APIs, `http://…`: at least one. Whoever does not lead refuses the connection.
-    pub admins: Vec<String>,
+    /// The admin APIs, at least one. Whoever does not lead refuses the connection.
+    pub admins: Vec<Url>,
+    /// What connections to those with `https://` are made with.
+    pub tls: Option<ClientTls>,
     /// Where the token to show is, if one is asked for.
     pub token_file: Option<PathBuf>,
     /// The first frame of every connection.
@@ -68,7 +80,12 @@ pub struct Link {
     pub events: mpsc::Sender<LinkEvent>,
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+/// The connection below, plain or TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+type Socket = WebSocketStream<Box<dyn Stream>>;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +94,14 @@ enum LinkError {
     Token { path: PathBuf, reason: String },
     #[error("it answered {status}: {problem}")]
     Answered { status: u16, problem: String },
+    #[error("it cannot be reached: {0}")]
+    Unreached(std::io::Error),
     #[error("{0}")]
-    Socket(#[from] tokio_tungstenite::tungstenite::Error),
+    Tls(String),
+    #[error("{0} is no address to dial")]
+    Address(Url),
+    #[error("{0}")]
+    Socket(WsError),
     #[error("not a message of this version: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the admin API did not answer within {DIAL_TIMEOUT:?}")]
@@ -93,18 +116,44 @@ enum LinkError {
     Ending,
 }
 
+impl LinkError {
+    /// True when whoever answered does not want this sidecar as it is.
+    fn is_turned_away(&self) -> bool {
+        match self {
+            Self::Answered { status, .. } => matches!(status, 401 | 403),
+            Self::Tls(_) | Self::Refused(_) => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<WsError> for LinkError {
+    fn from(error: WsError) -> Self {
+        match explain(&error) {
+            // A refused certificate is told after the handshake is over for this side.
+            Some(words) => Self::Tls(words),
+            None => Self::Socket(error),
+        }
+    }
+}
+
 impl Link {
     /// Runs until the sidecar ends.
     pub async fn run(mut self) {
         let mut pause = REDIAL_MIN;
+        let mut pause_max = REDIAL_MAX;
         let mut said = BTreeMap::new();
         for at in (0..self.admins.len()).cycle() {
             let admin = self.admins[at].clone();
             let mut welcomed = false;
             let error = match self.converse(&admin, &mut welcomed).await {
                 Ok(()) | Err(LinkError::Ending) => return,
-                Err(error) => error.to_string(),
+                Err(error) => error,
             };
+            if error.is_turned_away() {
+                pause_max = TURNED_AWAY_MAX;
+            }
+            let error = error.to_string();
             if welcomed {
                 pause = REDIAL_MIN;
                 said.clear();
@@ -113,19 +162,21 @@ impl Link {
                 }
             }
             if said.get(&admin) != Some(&error) {
-                tracing::warn!(admin, error, "no connection to the admin API; trying again");
+                tracing::warn!(%admin, error, "no connection to the admin API; trying again");
                 said.insert(admin, error);
             }
             while self.outbox.try_recv().is_ok() {}
             // The pause is for the whole round: the next of several may lead already.
             if at + 1 == self.admins.len() {
+                pause = pause.min(pause_max);
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(REDIAL_MAX);
+                pause *= 2;
+                pause_max = REDIAL_MAX;
             }
         }
     }
 
-    async fn converse(&mut self, admin: &str, welcomed: &mut bool) -> Result<(), LinkError> {
+    async fn converse(&mut self, admin: &Url, welcomed: &mut bool) -> Result<(), LinkError> {
         let mut socket = self.dial(admin).await?;
         send(&mut socket, &self.hello).await?;
         let mut status = tokio::time::interval(Duration::from_millis(STATUS_PERIOD_MS));
@@ -161,8 +212,9 @@ impl Link {
         }
     }
 
-    async fn dial(&self, admin: &str) -> Result<Socket, LinkError> {
-        let base = admin.trim_end_matches('/').replacen("http", "ws", 1);
+    async fn dial(&self, admin: &Url) -> Result<Socket, LinkError> {
+        let base = admin.as_str().trim_end_matches('/');
+        let base = base.replacen("http", "ws", 1);
         let mut request = format!("{base}/v1/sidecars/connect").into_client_request()?;
         if let Some(path) = &self.token_file {
             let shown = authorization(path).await?;
@@ -171,10 +223,35 @@ impl Link {
         let config = WebSocketConfig::default()
             .max_frame_size(Some(LINK_FRAME_BYTES_MAX))
             .max_message_size(Some(LINK_FRAME_BYTES_MAX));
-        let dialling = connect_async_with_config(request, Some(config), true);
+        let dialling = async {
+            let stream = self.connect(admin).await?;
+            let opened = client_async_with_config(request, stream, Some(config)).await;
+            opened.map(|(socket, _)| socket).map_err(answered)
+        };
         let dialled = tokio::time::timeout(DIAL_TIMEOUT, dialling).await;
-        let (socket, _) = dialled.map_err(|_| LinkError::Silent)?.map_err(answered)?;
-        Ok(socket)
+        dialled.map_err(|_| LinkError::Silent)?
+    }
+
+    async fn connect(&self, admin: &Url) -> Result<Box<dyn Stream>, LinkError> {
+        let (Some(host), Some(port)) = (admin.host_str(), admin.port_or_known_default()) else {
+            return Err(LinkError::Address(admin.clone()));
+        };
+        // In an address of IPv6 the brackets are the URL's.
+        let host = host.trim_matches(['[', ']']);
+        let stream = TcpStream::connect((host, port)).await;
+        let stream = stream.map_err(LinkError::Unreached)?;
+        stream.set_nodelay(true).map_err(LinkError::Unreached)?;
+        let Some(tls) = self.tls.as_ref().filter(|_| admin.scheme() == "https") else {
+            return Ok(Box::new(stream));
+        };
+        let name = ServerName::try_from(host.to_owned());
+        let name = name.map_err(|_| LinkError::Address(admin.clone()))?;
+        let shaken = TlsConnector::from(tls.config()).connect(name, stream).await;
+        let stream = shaken.map_err(|error| match explain(&error) {
+            Some(words) => LinkError::Tls(words),
+            None => LinkError::Unreached(error),
+        })?;
+        Ok(Box::new(stream))
     }
 
     async fn received(&self, frame: Message, welcomed: &mut bool) -> Result<(), LinkError> {
@@ -212,7 +289,7 @@ async fn authorization(path: &Path) -> Result<HeaderValue, LinkError> {
 /// What an admin API said instead of opening the connection.
 fn answered(error: WsError) -> LinkError {
     let WsError::Http(response) = error else {
-        return LinkError::Socket(error);
+        return error.into();
     };
     let body = response.body().as_deref().unwrap_or_default();
     let details: Option<ProblemDetails> = serde_json::from_slice(body).ok();

@@ -11,6 +11,7 @@ use cutline_control::{ControlError, ControlOptions, ControlTopic, Record, Regist
 use cutline_model::{Capture, Guarantee, Incarnation, ProcessId, Scope, SidecarId, TopicName};
 use cutline_protocol::{Process, ProcessConfig};
 use cutline_state::{Hook, Provider};
+use cutline_tls::ClientTls;
 use cutline_wire::{
     client::{Client, ClientError, ClientOptions},
     marker::MarkerError,
@@ -19,6 +20,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
+use url::Url;
 
 use crate::{
     control::{Follower, Registrar, register},
@@ -45,7 +47,9 @@ pub struct Settings {
     /// Where the application connects.
     pub listen: SocketAddr,
     /// The base URLs of the admin APIs, of which one leads; none for a plain proxy.
-    pub admins: Vec<String>,
+    pub admins: Vec<Url>,
+    /// What connections to those with `https://` are made with.
+    pub admin_tls: Option<ClientTls>,
     /// Where the token to show them is.
     pub token_file: Option<PathBuf>,
     /// How work is known to be finished.
@@ -221,6 +225,7 @@ impl Run {
         });
         let link = Link {
             admins: settings.admins.clone(),
+            tls: settings.admin_tls.clone(),
             token_file: settings.token_file.clone(),
             hello: hello(settings, &incarnation, &states, &proxy),
             outbox,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cutline_model::{Capture, SidecarId};
 use cutline_state::{Hook, HookLimits, StateError, parse_state_specs};
+use cutline_tls::{ClientTls, TlsError};
 
 use crate::{
     config::{CaptureSpec, Config},
@@ -18,6 +19,9 @@ pub enum SetupError {
     /// A state or a hook.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The certificates for the admin API.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// `--state http` says that the hook carries the state.
     #[error("--state http needs a hook: give --capture hook=URL, or --state http://HOST:PORT")]
     NoHook,
@@ -41,6 +45,8 @@ pub fn settings(config: Config) -> Result<Settings, SetupError> {
     let hook = hook_url
         .map(|url| Hook::new(&url, HookLimits::default()))
         .transpose()?;
+    let speaks_tls = config.admins.iter().any(|admin| admin.scheme() == "https");
+    let admin_tls = speaks_tls.then(|| ClientTls::load(config.admin_tls));
     Ok(Settings {
         sidecar: SidecarId {
             service: config.service,
@@ -51,6 +57,7 @@ pub fn settings(config: Config) -> Result<Settings, SetupError> {
         kafka_security: Default::default(),
         listen: config.listen,
         admins: config.admins,
+        admin_tls: admin_tls.transpose()?,
         token_file: config.token_file,
         capture: if hook.is_some() {
             Capture::Hook

@@ -1,9 +1,10 @@
 //! The gate before a route: nobody passes without the role that the route needs, and who changes something, or is turned away,
 //! is written down.
 //!
+//! Where certificates are asked for, one has to be shown for every route that needs a role: the handshake comes before the path,
+//! so that it lets probes pass and leaves the refusal to this gate.
+//!
 //! Audit lines are log lines with target `audit`: who, with which role, from where, what, and how it was answered.
-
-use std::net::SocketAddr;
 
 use axum::{
     extract::{ConnectInfo, Request, State},
@@ -13,6 +14,10 @@ use axum::{
 };
 
 use super::{Caller, Guard, Need};
+use crate::{
+    peer::{Certificate, Peer},
+    problem::{NO_CERTIFICATE, Problem},
+};
 
 /// One route's gate. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -48,8 +53,22 @@ pub async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) ->
         return next.run(request).await;
     };
     let action = format!("{method} {}", request.uri().path());
-    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let from = from.map(|ConnectInfo(address)| address.to_string());
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    let peer = peer.map(|ConnectInfo(peer)| *peer);
+    let from = peer.map(|peer| peer.to_string());
+    if need != Need::Nothing && peer.is_some_and(|peer| peer.certificate == Certificate::Missing) {
+        let detail = format!(
+            "{action} needs a client certificate that this admin API's --tls-client-ca signed, and none was shown: give one with --tls-certificate and --tls-key"
+        );
+        let response = Problem::new(NO_CERTIFICATE, detail).into_response();
+        note(
+            &Caller::anyone(),
+            &action,
+            from.as_deref(),
+            response.status(),
+        );
+        return response;
+    }
     match gate.guard.judge(need, request.headers(), &action) {
         Ok(caller) => {
             request.extensions_mut().insert(caller.clone());

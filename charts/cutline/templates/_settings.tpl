@@ -8,6 +8,11 @@
       "store" (include "cutline.store.address" .)
       "redis" .Values.redis.url
       "tokens" (ternary "/etc/cutline-tokens/tokens.json" "" (ne .Values.auth.existingSecret ""))
+      "tls.certificate" (ternary "/etc/cutline-tls/tls.crt" "" (eq (include "cutline.tls.isOn" .Values) "true"))
+      "tls.key" (ternary "/etc/cutline-tls/tls.key" "" (eq (include "cutline.tls.isOn" .Values) "true"))
+      "tls.client-ca" (ternary "/etc/cutline-tls/ca.crt" "" .Values.tls.clientCertificates)
+      "inject.listen" (ternary (printf "0.0.0.0:%d" (int .Values.inject.port)) "" .Values.inject.enabled)
+      "inject.template" (ternary "/etc/cutline-inject/sidecar.yaml" "" .Values.inject.enabled)
       "unauthenticated" (ternary "yes" "" .Values.auth.unauthenticated)
       "checkpoint.interval" .Values.checkpoint.interval
       "checkpoint.min-pause" .Values.checkpoint.minPause
@@ -31,6 +36,9 @@
       "control-stale-timeout" .Values.controlStaleTimeout -}}
 {{- if not (or .Values.auth.existingSecret .Values.auth.unauthenticated) -}}
 {{- fail "auth.existingSecret is needed: a Secret with the list of tokens (docs/operations.md, \"Who may do what\"); or say auth.unauthenticated=true, where everyone who reaches the admin API may do everything" -}}
+{{- end -}}
+{{- if and .Values.tls.clientCertificates (not (include "cutline.tls.isOn" .Values)) -}}
+{{- fail "tls.clientCertificates needs TLS: tls.existingSecret, or tls.certManager.enabled=true" -}}
 {{- end -}}
 {{- range $name, $value := .Values.kafka.settings -}}
 {{- $_ := set $all (printf "kafka.%s" $name) $value -}}

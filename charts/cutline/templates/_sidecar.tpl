@@ -48,6 +48,9 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
     {{- if $values.auth.clientSecret }}
     - {name: cutline-token, mountPath: /etc/cutline-token, readOnly: true}
     {{- end }}
+    {{- with include "cutline.tls.mount" (dict "root" .root "values" $values) | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- if eq $values.store.type "file" }}
     {{- include "cutline.store.mount" . | nindent 4 }}
     {{- end }}
@@ -71,11 +74,16 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
 - {name: CUTLINE_KAFKA, value: {{ required "kafka.bootstrap is needed: some brokers, HOST:PORT with commas" $values.kafka.bootstrap | quote }}}
 - {name: CUTLINE_LISTEN, value: "127.0.0.1:{{ $sidecar.port }}"}
 - {name: CUTLINE_METRICS, value: "0.0.0.0:{{ $sidecar.metricsPort }}"}
+# The kubelet and Prometheus ask from outside the pod; a NetworkPolicy of the application's says who else may.
+- {name: CUTLINE_METRICS_UNAUTHENTICATED, value: "yes"}
 - {name: CUTLINE_ADMIN, value: {{ include "cutline.sidecar.admin" . | quote }}}
 - {name: CUTLINE_CAPTURE, value: {{ .capture | default "commit" | quote }}}
 - {name: CUTLINE_LOG, value: {{ $values.log | quote }}}
 {{- if $values.auth.clientSecret }}
 - {name: CUTLINE_TOKEN_FILE, value: /etc/cutline-token/token}
+{{- end }}
+{{- with include "cutline.tls.environment" (dict "root" .root "values" $values) | trim }}
+{{ . }}
 {{- end }}
 {{- with $values.controlStaleTimeout }}
 - {name: CUTLINE_CONTROL_STALE_TIMEOUT, value: {{ . | quote }}}
@@ -108,7 +116,7 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
 {{- if $values.sidecar.adminUrl -}}
 {{- $values.sidecar.adminUrl -}}
 {{- else if $values.admin.enabled -}}
-http://{{ include "cutline.fullname" .root }}.{{ .root.Release.Namespace }}.svc:{{ int $values.admin.port }}
+{{ ternary "https" "http" (eq (include "cutline.tls.isOn" $values) "true") }}://{{ include "cutline.fullname" .root }}.{{ .root.Release.Namespace }}.svc:{{ int $values.admin.port }}
 {{- else -}}
 {{- fail "sidecar.adminUrl is needed where admin.enabled is false" -}}
 {{- end -}}
@@ -130,6 +138,9 @@ http://{{ include "cutline.fullname" .root }}.{{ .root.Release.Namespace }}.svc:
   secret:
     secretName: {{ . }}
     items: [{key: {{ $values.auth.sidecarKey }}, path: token}]
+{{- end }}
+{{- with include "cutline.tls.volume" (dict "root" .root "values" $values) | trim }}
+{{ . }}
 {{- end }}
 {{- if eq $values.store.type "file" }}
 {{ include "cutline.store.volume" (dict "claim" (include "cutline.claim" (dict "root" .root "values" $values))) }}

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::{Canned, cutline, events, ok};
+use crate::support::{Canned, cutline, events, ok, problem};
 use serde_json::json;
 
 fn service() -> serde_json::Value {
@@ -10,6 +10,37 @@ fn service() -> serde_json::Value {
         "service": "bank-a", "instances": ["0", "1"], "has_state": true, "fenced": false,
         "groups": ["bank-a"], "reads": ["transfers"], "writes": ["replies"],
     })
+}
+
+#[tokio::test]
+async fn of_several_admin_apis_the_one_that_leads_is_asked() {
+    let stands_by = || problem(503, "CL0201", "not leading", "another one leads");
+    let standby = Canned::start([
+        ("GET /readyz", vec![stands_by()]),
+        ("GET /v1/services", vec![ok(json!([]))]),
+    ])
+    .await;
+    let leader = Canned::start([
+        ("GET /readyz", vec![ok(json!({"status": "ready"}))]),
+        ("GET /v1/services", vec![ok(json!([service()]))]),
+    ])
+    .await;
+    // Nobody listens on port 1.
+    let all = format!("http://127.0.0.1:1,{},{}", standby.url, leader.url);
+    let done = cutline(&all, "services").await;
+    assert!(done.exits(0).stdout.contains("bank-a"), "{done:?}");
+    let asked: Vec<String> = standby
+        .asked()
+        .into_iter()
+        .map(|(route, _)| route)
+        .collect();
+    assert_eq!(asked, ["GET /readyz"]);
+
+    // When none leads that is said, of one that answers.
+    let all = format!("http://127.0.0.1:1,{}", standby.url);
+    let done = cutline(&all, "checkpoint create").await;
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    assert!(!done.stderr.contains("127.0.0.1:1 "), "{done:?}");
 }
 
 #[tokio::test]

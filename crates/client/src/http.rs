@@ -1,132 +1,97 @@
 //! A thin typed client of the admin API, for the command line and for tests.
 //!
-//! One method a route; an answer that is a problem becomes [`AdminError::Problem`]. It decides nothing and repeats nothing.
+//! One method a route; an answer that is a problem becomes [`AdminError::Problem`]. It decides nothing, and repeats nothing but
+//! what was certainly not done: where several admin APIs are named, the one that leads is looked for and asked.
 
+mod error;
+mod places;
+mod question;
 mod stream;
+mod transport;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use cutline_model::{Epoch, SidecarId};
-use reqwest::{Method, RequestBuilder, Response, Url, header};
+use cutline_tls::{ClientSpec, ClientTls};
+use http::{HeaderName, HeaderValue, Method, Response, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use crate::{
     CheckpointAccepted, CheckpointDetail, CheckpointList, CheckpointQuery, CheckpointRequest,
-    CheckpointStatus, EvictedView, ProblemDetails, RestoreAnswer, RestoreRequest, RestoreView,
-    ScheduleRequest, ScheduleView, ServiceView, SidecarView, TopologyView, VerifyReport,
+    CheckpointStatus, EvictedView, RestoreAnswer, RestoreRequest, RestoreView, ScheduleRequest,
+    ScheduleView, ServiceView, SidecarView, TopologyView, VerifyReport,
 };
+use places::Places;
+use question::Question;
+use transport::{Transport, cause};
 
+pub use error::AdminError;
 pub use stream::EventStream;
 
-/// How long one request may take; verifying and deleting read or remove a whole checkpoint.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long verifying and deleting may take, which read or remove a whole checkpoint.
 const LONG_REQUEST_TIMEOUT: Duration = Duration::from_secs(3_600);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an admin API may take to say whether it leads, before another is asked.
+const LEADING_TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest answer that is taken, in bytes.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// An answer that is no problem document is quoted up to here.
 const QUOTE_CHARS_MAX: usize = 200;
+/// Codes of an admin API that does not lead, or not yet, and has done nothing of what it was asked.
+const NOT_LEADING: [&str; 2] = ["CL0200", "CL0201"];
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// Why there is no answer that can be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AdminError {
-    /// The address is none.
-    #[error("{address:?} is no address of an admin API: {reason}; give http://HOST:PORT")]
-    BadAddress {
-        /// The address as given.
-        address: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The token has characters that no token has.
-    #[error(
-        "the token has characters that no token has; give it as `cutline token new` printed it"
-    )]
-    BadToken,
-    /// Nobody answered.
-    #[error("the admin API at {address} cannot be reached: {reason}")]
-    Unreachable {
-        /// Where.
-        address: String,
-        /// Why.
-        reason: String,
-    },
-    /// It said why not.
-    #[error("{details}")]
-    Problem {
-        /// What it said.
-        details: Box<ProblemDetails>,
-        /// When it makes sense to ask again.
-        retry_after: Option<Duration>,
-    },
-    /// Something else answered, or another version.
-    #[error("{address} answered what is no answer of an admin API: {reason}")]
-    Unexpected {
-        /// Where.
-        address: String,
-        /// What does not fit.
-        reason: String,
-    },
-}
-
-impl AdminError {
-    /// The stable code, when the admin API said why not.
-    #[must_use]
-    pub fn code(&self) -> Option<&str> {
-        match self {
-            Self::Problem { details, .. } => Some(&details.code),
-            _ => None,
-        }
-    }
-
-    /// The HTTP status, when the admin API said why not.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Problem { details, .. } => Some(details.status),
-            _ => None,
-        }
-    }
-
-    /// True when the same request may succeed a little later.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } => true,
-            Self::Problem { details, .. } => matches!(details.status, 429 | 503),
-            _ => false,
-        }
-    }
-}
-
-/// One admin API. Cheap to clone.
+/// The admin API, or several of which one leads. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AdminClient {
-    base: Url,
-    http: reqwest::Client,
+    places: Arc<Places>,
+    transport: Transport,
     /// Marked as sensitive, so that it is not shown.
-    authorization: Option<header::HeaderValue>,
+    authorization: Option<HeaderValue>,
+}
+
+/// A question without an answer.
+struct Unanswered {
+    error: AdminError,
+    /// True when nothing of it was done, and another admin API may do it.
+    elsewhere: bool,
 }
 
 impl AdminClient {
-    /// The admin API at `address`, such as `http://127.0.0.1:7070`. Nothing is sent yet.
+    /// The admin API at `address`, such as `http://127.0.0.1:7070`, or several with commas between them. Nothing is sent yet.
+    /// With `https` the system's authorities are believed.
     ///
     /// # Errors
-    /// [`AdminError::BadAddress`].
-    pub fn new(address: &str) -> Result<Self, AdminError> {
-        let bad = |reason: String| AdminError::BadAddress {
-            address: address.to_owned(),
-            reason,
+    /// [`AdminError::BadAddress`]; [`AdminError::Tls`] when the system has no authorities.
+    pub fn new(addresses: &str) -> Result<Self, AdminError> {
+        Self::build(addresses, None)
+    }
+
+    /// The same over TLS as `spec` says, whose files are looked at again when they change.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; also when an address is not `https`, and when a file cannot be used.
+    pub fn over_tls(addresses: &str, spec: ClientSpec) -> Result<Self, AdminError> {
+        Self::build(addresses, Some(spec))
+    }
+
+    fn build(addresses: &str, spec: Option<ClientSpec>) -> Result<Self, AdminError> {
+        let places = Places::parse(addresses)?;
+        let tls = match (places.is_tls(), spec) {
+            (true, spec) => Some(ClientTls::load(spec.unwrap_or_default())?),
+            (false, None) => None,
+            (false, Some(_)) => {
+                return Err(AdminError::BadAddress {
+                    address: addresses.to_owned(),
+                    reason: "certificates were named, which http does not use".to_owned(),
+                });
+            }
         };
-        let base = Url::parse(address).map_err(|error| bad(error.to_string()))?;
-        if base.scheme() != "http" || base.host_str().is_none() {
-            return Err(bad("it is not http://HOST:PORT".to_owned()));
-        }
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build()
-            .map_err(|error| bad(error.to_string()))?;
         Ok(Self {
-            base,
-            http,
+            places: Arc::new(places),
+            transport: Transport::new(tls),
             authorization: None,
         })
     }
@@ -136,17 +101,17 @@ impl AdminClient {
     /// # Errors
     /// [`AdminError::BadToken`].
     pub fn with_token(mut self, token: &str) -> Result<Self, AdminError> {
-        let value = header::HeaderValue::from_str(&format!("Bearer {token}"));
+        let value = HeaderValue::from_str(&format!("Bearer {token}"));
         let mut value = value.map_err(|_| AdminError::BadToken)?;
         value.set_sensitive(true);
         self.authorization = Some(value);
         Ok(self)
     }
 
-    /// Where it is.
+    /// Where it is; of several, the one that is asked now.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        self.places.name(self.places.at())
     }
 
     /// Begins a checkpoint. The same `key` again is answered with the one it began.
@@ -155,26 +120,17 @@ impl AdminClient {
         request: &CheckpointRequest,
         key: Option<&str>,
     ) -> Result<CheckpointAccepted, AdminError> {
-        let post = with_key(self.post(&["v1", "checkpoints"]), key);
+        let post = post(&["v1", "checkpoints"]).header(IDEMPOTENCY_KEY, key);
         self.answer(post.json(request)).await
     }
 
     /// Checkpoints, newest first, with counts and a summary.
     pub async fn checkpoints(&self, query: &CheckpointQuery) -> Result<CheckpointList, AdminError> {
-        let mut url = self.url(&["v1", "checkpoints"]);
-        {
-            let mut pairs = url.query_pairs_mut();
-            if let Some(status) = query.status {
-                pairs.append_pair("status", status.as_str());
-            }
-            if let Some(limit) = query.limit {
-                pairs.append_pair("limit", &limit.to_string());
-            }
-            if let Some(before) = query.before {
-                pairs.append_pair("before", &before.to_string());
-            }
-        }
-        self.answer(self.http.get(url)).await
+        let get = Question::new(Method::GET, &["v1", "checkpoints"])
+            .query("status", query.status.map(|status| status.as_str()))
+            .query("limit", query.limit)
+            .query("before", query.before);
+        self.answer(get).await
     }
 
     /// One checkpoint.
@@ -187,28 +143,28 @@ impl AdminClient {
         &self,
         status: CheckpointStatus,
     ) -> Result<CheckpointDetail, AdminError> {
-        let mut url = self.url(&["v1", "checkpoints", "latest"]);
-        url.query_pairs_mut().append_pair("status", status.as_str());
-        self.answer(self.http.get(url)).await
+        let get = Question::new(Method::GET, &["v1", "checkpoints", "latest"]);
+        self.answer(get.query("status", Some(status.as_str())))
+            .await
     }
 
     /// Reads all of a checkpoint and tells what does not fit.
     pub async fn verify_checkpoint(&self, epoch: Epoch) -> Result<VerifyReport, AdminError> {
-        let post = self.post(&["v1", "checkpoints", &epoch.to_string(), "verify"]);
-        self.answer(post.timeout(LONG_REQUEST_TIMEOUT)).await
+        let post = post(&["v1", "checkpoints", &epoch.to_string(), "verify"]);
+        self.answer(post.within(LONG_REQUEST_TIMEOUT)).await
     }
 
     /// Ends a checkpoint that is under way.
     pub async fn abort_checkpoint(&self, epoch: Epoch) -> Result<CheckpointDetail, AdminError> {
-        self.answer(self.post(&["v1", "checkpoints", &epoch.to_string(), "abort"]))
+        self.answer(post(&["v1", "checkpoints", &epoch.to_string(), "abort"]))
             .await
     }
 
     /// Deletes a checkpoint.
     pub async fn delete_checkpoint(&self, epoch: Epoch) -> Result<(), AdminError> {
-        let url = self.url(&["v1", "checkpoints", &epoch.to_string()]);
-        let delete = self.http.delete(url).timeout(LONG_REQUEST_TIMEOUT);
-        self.send(delete).await.map(|_| ())
+        let delete = Question::new(Method::DELETE, &["v1", "checkpoints", &epoch.to_string()])
+            .within(LONG_REQUEST_TIMEOUT);
+        self.send(&delete).await.map(|_| ())
     }
 
     /// Begins a restore, or plans one.
@@ -217,8 +173,8 @@ impl AdminClient {
         request: &RestoreRequest,
         key: Option<&str>,
     ) -> Result<RestoreAnswer, AdminError> {
-        let post = with_key(self.post(&["v1", "restores"]), key);
-        self.answer(post.json(request).timeout(LONG_REQUEST_TIMEOUT))
+        let post = post(&["v1", "restores"]).header(IDEMPOTENCY_KEY, key);
+        self.answer(post.json(request).within(LONG_REQUEST_TIMEOUT))
             .await
     }
 
@@ -234,8 +190,7 @@ impl AdminClient {
 
     /// Ends a restore that has put nothing back yet.
     pub async fn abort_restore(&self, id: &str) -> Result<RestoreView, AdminError> {
-        self.answer(self.post(&["v1", "restores", id, "abort"]))
-            .await
+        self.answer(post(&["v1", "restores", id, "abort"])).await
     }
 
     /// Who reads and writes what.
@@ -255,13 +210,9 @@ impl AdminClient {
 
     /// Evicts a sidecar: its run is over.
     pub async fn evict_sidecar(&self, sidecar: &SidecarId) -> Result<EvictedView, AdminError> {
-        let url = self.url(&[
-            "v1",
-            "sidecars",
-            sidecar.service.as_str(),
-            sidecar.instance.as_str(),
-        ]);
-        self.answer(self.http.delete(url)).await
+        let (service, instance) = (sidecar.service.as_str(), sidecar.instance.as_str());
+        let delete = Question::new(Method::DELETE, &["v1", "sidecars", service, instance]);
+        self.answer(delete).await
     }
 
     /// The schedule.
@@ -274,77 +225,123 @@ impl AdminClient {
         &self,
         request: &ScheduleRequest,
     ) -> Result<ScheduleView, AdminError> {
-        let put = self.http.put(self.url(&["v1", "schedule"]));
+        let put = Question::new(Method::PUT, &["v1", "schedule"]);
         self.answer(put.json(request)).await
     }
 
     /// What changes, from the event after `last_event_id` on, or from now on.
     pub async fn events(&self, last_event_id: Option<&str>) -> Result<EventStream, AdminError> {
-        let mut get = self
-            .http
-            .get(self.url(&["v1", "events"]))
-            .header(header::ACCEPT, "text/event-stream");
-        if let Some(id) = last_event_id {
-            get = get.header("last-event-id", id);
-        }
-        if let Some(authorization) = &self.authorization {
-            get = get.header(header::AUTHORIZATION, authorization);
-        }
-        let response = get.send().await.map_err(|error| self.unreachable(&error))?;
-        let response = self.checked(response).await?;
-        Ok(EventStream::new(self.address().to_owned(), response))
+        let get = Question::new(Method::GET, &["v1", "events"])
+            .header(header::ACCEPT, Some("text/event-stream"))
+            .header(LAST_EVENT_ID, last_event_id);
+        let response = self.send(&get).await?;
+        Ok(EventStream::new(
+            self.address().to_owned(),
+            response.into_body(),
+        ))
     }
 
     /// True when it says that it is ready.
     pub async fn is_ready(&self) -> bool {
-        self.send(self.http.get(self.url(&["readyz"])))
-            .await
-            .is_ok()
-    }
-
-    fn url(&self, segments: &[&str]) -> Url {
-        let mut url = self.base.clone();
-        url.path_segments_mut()
-            .expect("an http address has a path")
-            .pop_if_empty()
-            .extend(segments);
-        url
-    }
-
-    fn post(&self, segments: &[&str]) -> RequestBuilder {
-        self.http.request(Method::POST, self.url(segments))
+        let question = Question::new(Method::GET, &["readyz"]);
+        self.send(&question).await.is_ok()
     }
 
     async fn read<T: DeserializeOwned>(&self, segments: &[&str]) -> Result<T, AdminError> {
-        self.answer(self.http.get(self.url(segments))).await
+        self.answer(Question::new(Method::GET, segments)).await
     }
 
-    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, AdminError> {
-        let response = self.send(request).await?;
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        serde_json::from_slice(&bytes).map_err(|error| self.unexpected(error.to_string()))
+    async fn answer<T: DeserializeOwned>(&self, question: Question) -> Result<T, AdminError> {
+        let answering = async {
+            let response = self.send(&question).await?;
+            let place = self.places.at();
+            let bytes = self.body(place, response).await?;
+            serde_json::from_slice(&bytes)
+                .map_err(|error| self.unexpected(place, error.to_string()))
+        };
+        let answered = tokio::time::timeout(question.timeout(), answering).await;
+        answered.unwrap_or_else(|_| Err(self.late(&question)))
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, AdminError> {
-        let (client, request) = request.build_split();
-        let mut request = request.map_err(|error| self.unexpected(error.to_string()))?;
-        request.timeout_mut().get_or_insert(REQUEST_TIMEOUT);
-        if let Some(authorization) = &self.authorization {
-            let headers = request.headers_mut();
-            headers.insert(header::AUTHORIZATION, authorization.clone());
+    /// The response to a question, unless it is a problem; of several admin APIs, the leader's.
+    async fn send(&self, question: &Question) -> Result<Response<Incoming>, AdminError> {
+        if !self.places.is_chosen() {
+            self.find_leader().await;
         }
-        let response = client
-            .execute(request)
-            .await
-            .map_err(|error| self.unreachable(&error))?;
-        self.checked(response).await
+        let error = match self.send_to(self.places.at(), question).await {
+            Ok(response) => return Ok(response),
+            Err(unanswered) if unanswered.elsewhere && self.places.count() > 1 => unanswered.error,
+            Err(unanswered) => return Err(unanswered.error),
+        };
+        if !self.find_leader().await {
+            return Err(error);
+        }
+        let again = self.send_to(self.places.at(), question).await;
+        again.map_err(|unanswered| unanswered.error)
+    }
+
+    /// Chooses the admin API that leads, or else one that answers; true when one leads.
+    async fn find_leader(&self) -> bool {
+        let question = Question::new(Method::GET, &["readyz"]).within(LEADING_TIMEOUT);
+        let mut answering = None;
+        for place in self.places.in_turn() {
+            match self.send_to(place, &question).await {
+                Ok(_) => {
+                    self.places.choose(place, true);
+                    return true;
+                }
+                Err(Unanswered {
+                    error: AdminError::Unreachable { .. },
+                    ..
+                }) => {}
+                Err(_) => answering = answering.or(Some(place)),
+            }
+        }
+        self.places
+            .choose(answering.unwrap_or(self.places.at()), false);
+        false
+    }
+
+    async fn send_to(
+        &self,
+        place: usize,
+        question: &Question,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let base = self.places.base(place);
+        let request = question.request(base, self.authorization.as_ref());
+        let request = request.map_err(|error| Unanswered {
+            error: self.unexpected(place, error.to_string()),
+            elsewhere: false,
+        })?;
+        let sending = self.transport.send(request);
+        let sent = tokio::time::timeout(question.timeout(), sending).await;
+        let response = match sent {
+            Ok(Ok(response)) => response,
+            Ok(Err(unanswered)) => {
+                return Err(Unanswered {
+                    error: self.unreachable(place, unanswered.reason),
+                    elsewhere: unanswered.is_unsent,
+                });
+            }
+            Err(_) => {
+                return Err(Unanswered {
+                    error: self.late(question),
+                    elsewhere: false,
+                });
+            }
+        };
+        self.checked(place, response).await.map_err(|error| {
+            let elsewhere = error.code().is_some_and(|code| NOT_LEADING.contains(&code));
+            Unanswered { error, elsewhere }
+        })
     }
 
     /// The response, unless it is a problem.
-    async fn checked(&self, response: Response) -> Result<Response, AdminError> {
+    async fn checked(
+        &self,
+        place: usize,
+        response: Response<Incoming>,
+    ) -> Result<Response<Incoming>, AdminError> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -354,10 +351,7 @@ impl AdminClient {
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let bytes = self.body(place, response).await?;
         match serde_json::from_slice(&bytes) {
             Ok(details) => Err(AdminError::Problem {
                 details: Box::new(details),
@@ -366,36 +360,45 @@ impl AdminClient {
             Err(_) => {
                 let text = String::from_utf8_lossy(&bytes);
                 let quote: String = text.chars().take(QUOTE_CHARS_MAX).collect();
-                Err(self.unexpected(format!("{status} {quote}")))
+                Err(self.unexpected(place, format!("{status} {quote}")))
             }
         }
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> AdminError {
-        // The innermost cause says it best: "connection refused" rather than "error sending request".
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
+    async fn body(
+        &self,
+        place: usize,
+        response: Response<Incoming>,
+    ) -> Result<bytes::Bytes, AdminError> {
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+        let collected = body.collect().await;
+        let collected =
+            collected.map_err(|error| self.unreachable(place, cause(error.as_ref())))?;
+        Ok(collected.to_bytes())
+    }
+
+    fn late(&self, question: &Question) -> AdminError {
+        let reason = format!("it did not answer within {:?}", question.timeout());
+        self.unreachable(self.places.at(), reason)
+    }
+
+    fn unreachable(&self, place: usize, reason: String) -> AdminError {
         AdminError::Unreachable {
-            address: self.address().to_owned(),
-            reason: cause.to_string(),
+            address: self.places.name(place).to_owned(),
+            reason,
         }
     }
 
-    fn unexpected(&self, reason: String) -> AdminError {
+    fn unexpected(&self, place: usize, reason: String) -> AdminError {
         AdminError::Unexpected {
-            address: self.address().to_owned(),
+            address: self.places.name(place).to_owned(),
             reason,
         }
     }
 }
 
-fn with_key(request: RequestBuilder, key: Option<&str>) -> RequestBuilder {
-    match key {
-        Some(key) => request.header("idempotency-key", key),
-        None => request,
-    }
+fn post(segments: &[&str]) -> Question {
+    Question::new(Method::POST, segments)
 }
 
 #[cfg(test)]
@@ -403,21 +406,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_is_none_is_named() {
-        for address in ["", "127.0.0.1:7070", "ftp://x", "https://x"] {
-            let error = AdminClient::new(address).unwrap_err().to_string();
-            assert!(error.contains("http://HOST:PORT"), "{address}: {error}");
-        }
-    }
-
-    #[test]
-    fn names_in_a_path_are_escaped() {
-        let client = AdminClient::new("http://127.0.0.1:7070/").unwrap();
-        let url = client.url(&["v1", "sidecars", "a/b", "c d"]);
+    fn certificates_that_would_not_be_used_are_refused() {
+        let error = AdminClient::over_tls("http://a:1", ClientSpec::default()).unwrap_err();
+        assert!(error.to_string().contains("http does not use"), "{error}");
         assert_eq!(
-            url.as_str(),
-            "http://127.0.0.1:7070/v1/sidecars/a%2Fb/c%20d"
+            AdminClient::new("http://a:1/").unwrap().address(),
+            "http://a:1"
         );
-        assert_eq!(client.address(), "http://127.0.0.1:7070");
     }
 }

@@ -6,19 +6,20 @@ use integration_tests::{
     Admin, AdminOptions, Kafka, Process, ProcessSpec, Run, Sidecar, SidecarOptions, Topics,
     binaries::binary, checkpoints, ports::free_port, topics::unique_name, wait_until,
 };
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{SOON, produce, relay};
 
 /// The admin API's list, and the token of each name in a file of its own.
-struct Tokens {
+pub(crate) struct Tokens {
     directory: PathBuf,
     entries: Vec<Value>,
     words: Vec<String>,
 }
 
 impl Tokens {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             directory: Run::this().part("tokens"),
             entries: Vec::new(),
@@ -27,7 +28,7 @@ impl Tokens {
     }
 
     /// Has the command line make a token, as a person would.
-    fn make(&mut self, name: &str, role: &str, more: &[&str]) -> String {
+    pub(crate) fn make(&mut self, name: &str, role: &str, more: &[&str]) -> String {
         let made = std::process::Command::new(binary("cutline"))
             .args(["token", "new", "-o", "json", "--name", name, "--role", role])
             .args(more)
@@ -42,7 +43,7 @@ impl Tokens {
         file.display().to_string()
     }
 
-    fn list(&self) -> PathBuf {
+    pub(crate) fn list(&self) -> PathBuf {
         let path = self.directory.join("list.json");
         let list = json!({ "tokens": self.entries }).to_string();
         fs::write(&path, list).expect("a file can be written");
@@ -117,6 +118,18 @@ impl World {
         String::from_utf8(output.stdout).expect("text")
     }
 
+    /// When somebody was turned away.
+    fn audit_times(&mut self) -> Vec<Timestamp> {
+        let log = fs::read_to_string(self.admin.process().log()).expect("a log");
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        lines
+            .filter(|line: &Value| line["target"] == "audit" && line["status"] == 401)
+            .filter_map(|line| line["timestamp"].as_str()?.parse().ok())
+            .collect()
+    }
+
     /// The audit log: who, what, and how it was answered.
     fn audit(&mut self) -> Vec<(String, String, u64)> {
         let log = fs::read_to_string(self.admin.process().log()).expect("a log");
@@ -137,7 +150,7 @@ impl World {
     }
 }
 
-async fn log_has(process: &Process, words: &str) {
+pub(crate) async fn log_has(process: &Process, words: &str) {
     let what = format!("{words} in the log of {}", process.name());
     wait_until(SOON, &what, || async {
         fs::read_to_string(process.log()).is_ok_and(|log| log.contains(words))
@@ -239,6 +252,27 @@ async fn a_sidecar_is_let_in_as_its_own_service_only() {
         checkpoints::at_work(&serde_json::from_str(&seen).expect("JSON")),
         0
     );
+}
+
+#[tokio::test]
+async fn a_sidecar_that_is_turned_away_asks_ever_less_often() {
+    let tokens = {
+        let mut tokens = Tokens::new();
+        tokens.make("vera", "viewer", &[]);
+        tokens
+    };
+    let mut world = World::start(&tokens).await;
+    let _nobody = world.sidecar("relay", None).await;
+    // Pauses double from 50 ms; without growth beyond a second this many attempts would come within two of each other.
+    let turned_away = 8;
+    wait_until(SOON, "it to be turned away some times", || {
+        let count = world.audit_times().len();
+        async move { count >= turned_away }
+    })
+    .await;
+    let times = world.audit_times();
+    let pause = times[turned_away - 1].duration_since(times[turned_away - 2]);
+    assert!(pause.as_millis() > 2_000, "{times:?}");
 }
 
 #[tokio::test]

@@ -7,9 +7,10 @@ use crate::render::{
 };
 
 /// Every chart with every value set.
-const SETS: [(&str, Option<&str>); 5] = [
+const SETS: [(&str, Option<&str>); 6] = [
     ("cutline", Some("minimal")),
     ("cutline", Some("s3")),
+    ("cutline", Some("tls")),
     ("cutline", Some("everything")),
     ("bank", None),
     ("bank", Some("s3")),
@@ -41,6 +42,7 @@ fn a_field_that_kubernetes_does_not_know_would_be_noticed() {
         ("pathType", "pathKind"),
         ("endpoints:", "endpoint:"),
         ("minAvailable: 1", "minAvailable: {}"),
+        ("issuerRef:", "issuer:"),
     ];
     for (right, wrong) in misspelt {
         assert!(text.contains(right), "{right}");
@@ -192,7 +194,13 @@ fn the_notes_tell_the_next_command() {
     .unwrap();
     let document = "kind: Notes\ntext: {{ tpl (.Files.Get \"notes\") . | quote }}\n";
     std::fs::write(directory.join("templates/notes.yaml"), document).unwrap();
-    let open = ["auth.existingSecret=", "auth.unauthenticated=true"];
+    let open = [
+        "auth.existingSecret=",
+        "auth.unauthenticated=true",
+        "tls.certManager.enabled=false",
+        "tls.clientCertificates=false",
+        "inject.enabled=false",
+    ];
     let (guarded, open) = (&[][..], &open[..]);
     for (values, parts) in [
         (
@@ -201,7 +209,7 @@ fn the_notes_tell_the_next_command() {
                 "kubectl -n money rollout status deployment/shop-cutline",
                 "helm -n money test shop",
                 "port-forward service/shop-cutline 7070:7070",
-                "cutline --token-file TOKEN checkpoint create --wait",
+                "cutline --token-file TOKEN --admin https://127.0.0.1:7070 --tls-ca CA --tls-certificate CERTIFICATE --tls-key KEY checkpoint create --wait",
             ],
         ),
         (

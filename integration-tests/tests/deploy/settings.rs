@@ -3,10 +3,12 @@
 use std::{process::Command, time::Duration};
 
 use integration_tests::{
-    Process, ProcessSpec, Run, binaries::binary, ports::free_port, wait_until,
+    Process, ProcessSpec, Run, binaries::binary, certificates::Authority, ports::free_port,
+    wait_until,
 };
 
 use serde_json::json;
+use serde_yaml_ng::Value;
 
 use crate::render::{containers, of_kind, pods, render};
 
@@ -36,6 +38,13 @@ async fn the_admin_api_takes_the_settings_of_the_chart() {
     let tokens = Run::this().part("settings-tokens").join("tokens.json");
     let entry = json!({"name": "anna", "role": "viewer", "sha256": "0".repeat(64)});
     std::fs::write(&tokens, json!({"tokens": [entry]}).to_string()).unwrap();
+    let certificates = Run::this().part("settings-certificates");
+    let authority = Authority::new("ours");
+    authority.write_to(&certificates.join("ca.crt"));
+    let identity = authority.sign(&certificates, "admin");
+    let rendered = render("cutline", Some("everything"), &[]).unwrap();
+    let template = Run::this().part("settings-template").join("sidecar.yaml");
+    std::fs::write(&template, written(&rendered, "sidecar.yaml")).unwrap();
     is_taken(
         "everything",
         &[
@@ -43,20 +52,39 @@ async fn the_admin_api_takes_the_settings_of_the_chart() {
             &format!("file:{}", store.display()),
             "--tokens",
             &tokens.display().to_string(),
+            "--tls-certificate",
+            &identity.certificate.display().to_string(),
+            "--tls-key",
+            &identity.key.display().to_string(),
+            "--tls-client-ca",
+            &certificates.join("ca.crt").display().to_string(),
+            "--inject-listen",
+            "127.0.0.1:0",
+            "--inject-template",
+            &template.display().to_string(),
         ],
+        // Plain HTTP is told that this is TLS.
+        400,
     )
     .await;
     // The bucket is not reached, which is no reason to end.
-    is_taken("s3", &["--redis", "redis://127.0.0.1:1"]).await;
+    is_taken("s3", &["--redis", "redis://127.0.0.1:1"], 200).await;
 }
 
-/// Starts the admin API with the settings of a value set, but for what belongs to a machine, and waits until it lives.
-async fn is_taken(values: &str, of_this_machine: &[&str]) {
+/// What a ConfigMap has under `name`.
+pub fn written(rendered: &[Value], name: &str) -> String {
+    let maps = of_kind(rendered, "ConfigMap").into_iter();
+    let mut found = maps.filter_map(|map| map["data"][name].as_str());
+    found.next().unwrap().to_owned()
+}
+
+/// Starts the admin API with the settings of a value set, but for what belongs to a machine, and waits until it answers so.
+async fn is_taken(values: &str, of_this_machine: &[&str], status: u16) {
     let rendered = render("cutline", Some(values), &[]).unwrap();
-    let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
+    let settings = written(&rendered, "admin.yaml");
     let directory = Run::this().part(&format!("settings-{values}"));
     let file = directory.join("admin.yaml");
-    std::fs::write(&file, settings.as_str().unwrap()).unwrap();
+    std::fs::write(&file, settings).unwrap();
     let port = free_port();
     let spec = ProcessSpec::new("admin", binary("cutline-admin"), directory.join("log"))
         .args(["--config".as_ref(), file.as_os_str()])
@@ -71,7 +99,7 @@ async fn is_taken(values: &str, of_this_machine: &[&str]) {
         assert!(ended.is_none(), "{ended:?}: {}", admin.log_tail(5));
         async move {
             let answer = reqwest::get(format!("http://127.0.0.1:{port}/healthz")).await;
-            answer.is_ok_and(|answer| answer.status().is_success())
+            answer.is_ok_and(|answer| answer.status() == status)
         }
     })
     .await;
@@ -80,20 +108,20 @@ async fn is_taken(values: &str, of_this_machine: &[&str]) {
 #[test]
 fn every_setting_of_the_chart_is_written_when_it_is_set() {
     let rendered = render("cutline", Some("everything"), &[]).unwrap();
-    let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
-    let settings = settings.as_str().unwrap();
+    let settings = written(&rendered, "admin.yaml");
     for line in [
         "checkpoint.retries: \"0\"",
         "kafka.metadata.max.age.ms: \"1000000\"",
         "max-pause: \"9s\"",
         "tokens: \"/etc/cutline-tokens/tokens.json\"",
+        "tls.client-ca: \"/etc/cutline-tls/ca.crt\"",
     ] {
         assert!(settings.contains(line), "{line} is not in\n{settings}");
     }
     let rendered = render("cutline", Some("s3"), &[]).unwrap();
-    let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
+    let settings = written(&rendered, "admin.yaml");
     let store = "store: \"s3://checkpoints/production?endpoint=http://s3.storage.svc:7070&region=eu-central-1&path_style=true&sse=aws:kms&kms_key=arn:aws:kms:eu-central-1:1:key/x\"";
-    assert!(settings.as_str().unwrap().contains(store), "{settings:?}");
+    assert!(settings.contains(store), "{settings}");
 }
 
 #[test]
@@ -106,6 +134,7 @@ fn every_variable_of_the_charts_is_known_to_its_program() {
     let mut seen = 0;
     for (chart, values) in [
         ("cutline", Some("s3")),
+        ("cutline", Some("tls")),
         ("cutline", Some("everything")),
         ("bank", None),
         ("bank", Some("s3")),

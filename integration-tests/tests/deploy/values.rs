@@ -24,6 +24,9 @@ fn what_means_nothing_is_refused_and_named() {
         ("redis.password=word", "password"),
         ("auth.existingSecret=tokens", "auth"),
         ("auth.token=word", "token"),
+        ("tls.enabled=true", "enabled"),
+        ("tls.certManager.duration=90d", "duration"),
+        ("tls.certManager.issuer.name=My Issuer", "name"),
         ("ingress.enabled=true", "host"),
         ("sidecar.runAsUser=0", "runAsUser"),
         ("sidecar.adminUrl=cutline:7070", "adminUrl"),
@@ -55,6 +58,21 @@ fn who_may_do_what_has_to_be_said() {
     assert!(error.contains("auth.existingSecret is needed"), "{error}");
     for said in ["auth.existingSecret=tokens", "auth.unauthenticated=true"] {
         render("cutline", None, &[silent[0], said]).unwrap();
+    }
+}
+
+#[test]
+fn what_tls_lacks_is_named() {
+    for (values, part) in [
+        (&["tls.clientCertificates=true"][..], "needs TLS"),
+        (&["tls.certManager.enabled=true"], "issuer.name is needed"),
+        (
+            &["tls.existingSecret=a", "tls.certManager.enabled=true"],
+            "schema",
+        ),
+    ] {
+        let error = render("cutline", Some("minimal"), values).unwrap_err();
+        assert!(error.contains(part), "{values:?}: {error}");
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! It reads lines as the standard has them: `data`, `event`, `id`, comments; an event ends at an empty line.
 
-use reqwest::Response;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 
-use super::AdminError;
+use super::{AdminError, transport::cause};
 use crate::Event;
 
 /// The largest event read, in bytes.
@@ -14,15 +15,15 @@ const EVENT_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub struct EventStream {
     address: String,
-    response: Response,
+    body: Incoming,
     buffer: Vec<u8>,
 }
 
 impl EventStream {
-    pub(super) fn new(address: String, response: Response) -> Self {
+    pub(super) fn new(address: String, body: Incoming) -> Self {
         Self {
             address,
-            response,
+            body,
             buffer: Vec::new(),
         }
     }
@@ -42,13 +43,17 @@ impl EventStream {
             if self.buffer.len() > EVENT_BYTES_MAX {
                 return Err(self.unexpected(&"an event without end"));
             }
-            match self.response.chunk().await {
-                Ok(Some(bytes)) => self.buffer.extend_from_slice(&bytes),
-                Ok(None) => return Ok(None),
-                Err(error) => {
+            match self.body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Some(bytes) = frame.data_ref() {
+                        self.buffer.extend_from_slice(bytes);
+                    }
+                }
+                None => return Ok(None),
+                Some(Err(error)) => {
                     return Err(AdminError::Unreachable {
                         address: self.address.clone(),
-                        reason: error.to_string(),
+                        reason: cause(&error),
                     });
                 }
             }
