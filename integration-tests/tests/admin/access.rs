@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::{SOON, produce, relay};
 
 /// The admin API's list, and the token of each name in a file of its own.
-struct Tokens {
+pub(crate) struct Tokens {
     directory: PathBuf,
     entries: Vec<Value>,
     words: Vec<String>,
 }
 
 impl Tokens {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             directory: Run::this().part("tokens"),
             entries: Vec::new(),
@@ -27,7 +27,7 @@ impl Tokens {
     }
 
     /// Has the command line make a token, as a person would.
-    fn make(&mut self, name: &str, role: &str, more: &[&str]) -> String {
+    pub(crate) fn make(&mut self, name: &str, role: &str, more: &[&str]) -> String {
         let made = std::process::Command::new(binary("cutline"))
             .args(["token", "new", "-o", "json", "--name", name, "--role", role])
             .args(more)
@@ -42,7 +42,7 @@ impl Tokens {
         file.display().to_string()
     }
 
-    fn list(&self) -> PathBuf {
+    pub(crate) fn list(&self) -> PathBuf {
         let path = self.directory.join("list.json");
         let list = json!({ "tokens": self.entries }).to_string();
         fs::write(&path, list).expect("a file can be written");

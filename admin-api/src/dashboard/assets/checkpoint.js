@@ -5,7 +5,7 @@
 import { get, post, remove } from "./api.js";
 import { ask } from "./dialog.js";
 import { difference } from "./difference.js";
-import { announce, el, keep, fill, swap } from "./dom.js";
+import { announce, el, fill, keep, swap } from "./dom.js";
 import { gantt } from "./gantt.js";
 import { problemBox, code } from "./problem.js";
 import { bytes, count, duration, plural, time } from "./quantity.js";
@@ -60,9 +60,10 @@ export function openCheckpoint(main, context, [epoch]) {
 }
 
 function tell(before, now) {
-  if (!before || before.status === now.status) return;
+  if (before?.status === now.status) return;
   if (now.status === "COMPLETED") announce(`Checkpoint ${now.epoch} completed. It paused ${duration(now.pause_ms_max)} at most.`);
-  if (now.status === "FAILED") announce(`Checkpoint ${now.epoch} failed: ${now.reason}`);
+  else if (now.status === "FAILED") announce(`Checkpoint ${now.epoch} failed: ${now.reason}`);
+  else announce(`Checkpoint ${now.epoch} is in progress.`);
 }
 
 function progress(phase) {

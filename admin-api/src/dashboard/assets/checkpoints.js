@@ -1,7 +1,7 @@
 // The history of checkpoints: newest first, by status, page by page.
 
 import { get } from "./api.js";
-import { el, keep, fill } from "./dom.js";
+import { el, fill, keep } from "./dom.js";
 import { bytes, count, duration, time } from "./quantity.js";
 import { roleButton } from "./role.js";
 import { badge, mark } from "./status.js";

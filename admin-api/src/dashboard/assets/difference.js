@@ -7,7 +7,7 @@ import { table } from "./table.js";
 
 /** How `to` differs from `from`, both details of completed checkpoints. */
 export function difference(from, to) {
-  const apart = new Date(to.started_at) - new Date(from.started_at);
+  const apart = Math.round((new Date(to.started_at) - new Date(from.started_at)) / 1000) * 1000;
   return el(
     "section",
     {},

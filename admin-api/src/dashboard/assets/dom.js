@@ -30,6 +30,12 @@ function present(children) {
   return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
+/** A box to tick, with its words beside it. */
+export function check(id, checked, words, attributes = {}) {
+  const box = el("input", { type: "checkbox", id, checked, ...attributes });
+  return { box, line: el("span", { class: "check" }, box, el("label", { for: id }, words)) };
+}
+
 /** Adds `children` to what is in `container`. */
 export function fill(container, ...children) {
   container.append(...present(children));

@@ -3,7 +3,7 @@
 // Every span has a pattern and a word beside its colour, and the table below the picture says the same in figures. It knows
 // durations; what they are good for is for others.
 
-import { el, keep } from "./dom.js";
+import { check, el, keep } from "./dom.js";
 import { bytes, duration } from "./quantity.js";
 import { mark } from "./status.js";
 import { table } from "./table.js";
@@ -23,9 +23,9 @@ const TICKS = 4;
 export function gantt(processes) {
   if (processes.length === 0) return el("p", {}, "No process has reported.");
   const chart = el("div");
-  const upload = el("input", { type: "checkbox", id: "with-upload", onchange: () => draw() });
+  const upload = check("with-upload", false, "Show the upload too", { onchange: () => draw() });
   // The upload takes many times the pause, and is not paid for by the application: it is shown on request.
-  const draw = () => keep(chart, upload.checked, () => lanes(processes, upload.checked));
+  const draw = () => keep(chart, upload.box.checked, () => lanes(processes, upload.box.checked));
   draw();
   return el(
     "section",
@@ -34,7 +34,7 @@ export function gantt(processes) {
     el("div", { class: "legend" }, SPANS.map(([, name, look, words]) =>
       el("span", { title: words }, el("span", { class: `swatch ${look}`, "aria-hidden": "true" }), name)),
       el("span", { title: "first hold to release: what the application paid" }, el("span", { class: "swatch pause", "aria-hidden": "true" }), "Pause")),
-    el("p", { class: "field inline" }, upload, el("label", { for: "with-upload" }, "Show the upload too")),
+    upload.line,
     chart,
     figures(processes),
   );

@@ -21,6 +21,8 @@ const ZOOM_STEP = 1.3;
 /** Never nearer than this many pixels to a unit, never farther than the whole. */
 const SCALE_MAX = 2;
 const MOVE_SHARE = 0.15;
+const SCALE_READABLE = 0.6;
+const WINDOWS_FEW = 3;
 
 export class Graph {
   constructor({ label, onSelect }) {
@@ -59,7 +61,7 @@ export class Graph {
     this.frame.style.height = `${Math.max(FRAME_MIN, Math.min(innerHeight * FRAME_SHARE, wanted))}px`;
     swap(this.picture, arrow(), svg("g", { transform: `translate(${MARGIN} ${MARGIN})` }, lines, [...places.values()].map((box) => this.box(box))));
     if (same && this.window) this.look();
-    else this.fit();
+    else this.begin();
     this.mark();
   }
 
@@ -121,6 +123,16 @@ export class Graph {
     if (!box) return;
     const { width, height } = this.view();
     this.window = { x: box.x + MARGIN + box.width / 2 - width / 2, y: box.y + MARGIN + box.height / 2 - height / 2, scale: 1 };
+    this.look();
+  }
+
+  /** What is seen first: all of it, or its left where a window of all of it would be too small to read, and a few windows are enough. */
+  begin() {
+    this.fit();
+    const { width, height } = this.view();
+    const few = this.whole.width * SCALE_READABLE < WINDOWS_FEW * width;
+    if (this.window.scale >= SCALE_READABLE || !few) return;
+    this.window = { x: 0, y: (this.whole.height - height / SCALE_READABLE) / 2, scale: SCALE_READABLE };
     this.look();
   }
 

@@ -1,7 +1,7 @@
 // The first view: whether one could go back now, to when, and whether everything that is needed for it stands.
 
 import { get } from "./api.js";
-import { el, keep, fill } from "./dom.js";
+import { el, fill, keep } from "./dom.js";
 import { code } from "./problem.js";
 import { bytes, count, duration, plural, time } from "./quantity.js";
 import { roleButton } from "./role.js";

@@ -2,7 +2,7 @@
 
 import { get, post } from "./api.js";
 import { ask } from "./dialog.js";
-import { announce, el, keep, fill } from "./dom.js";
+import { announce, el, fill, keep } from "./dom.js";
 import { code } from "./problem.js";
 import { bytes, count, duration, plural, stamp, time } from "./quantity.js";
 import { roleButton } from "./role.js";

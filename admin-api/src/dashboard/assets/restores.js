@@ -1,7 +1,7 @@
 // Every rollback there was, newest first, and the way to a new one.
 
 import { get } from "./api.js";
-import { el, keep, fill } from "./dom.js";
+import { el, fill, keep } from "./dom.js";
 import { count, duration, time } from "./quantity.js";
 import { roleButton } from "./role.js";
 import { badge } from "./status.js";

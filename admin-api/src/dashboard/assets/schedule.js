@@ -1,7 +1,7 @@
 // The schedule: what is in force, and a form that replaces it.
 
 import { get, put } from "./api.js";
-import { announce, el, keep, fill, swap } from "./dom.js";
+import { announce, check, el, fill, keep, swap } from "./dom.js";
 import { problemBox } from "./problem.js";
 import { duration, time } from "./quantity.js";
 import { whyNot } from "./role.js";
@@ -43,7 +43,7 @@ function form(context, schedule) {
   const [amount, unit] = split(schedule.interval_ms ?? 60_000);
   const [pauseAmount, pauseUnit] = split(schedule.min_pause_ms);
   const outcome = el("div");
-  const on = el("input", { type: "checkbox", id: "on", checked: schedule.interval_ms !== null });
+  const on = check("on", schedule.interval_ms !== null, "Take checkpoints periodically");
   const button = el("button", { type: "submit", class: "primary" }, "Set it");
   const submit = async (event) => {
     event.preventDefault();
@@ -51,7 +51,7 @@ function form(context, schedule) {
     const ms = (name) => Math.round(Number(fields.get(name)) * UNITS.find(([id]) => id === fields.get(`${name}-unit`))[2]);
     button.disabled = true;
     try {
-      await put("v1/schedule", { interval_ms: on.checked ? ms("interval") : null, min_pause_ms: ms("pause"), mode: fields.get("mode") });
+      await put("v1/schedule", { interval_ms: on.box.checked ? ms("interval") : null, min_pause_ms: ms("pause"), mode: fields.get("mode") });
       swap(outcome, el("p", { class: "box good" }, "It is in force, until this admin API restarts. What shall last belongs into its configuration."));
       announce("The schedule is in force.");
       context.refresh();
@@ -64,7 +64,7 @@ function form(context, schedule) {
     el("h2", {}, "Change it"),
     refused && el("p", { class: "box warn" }, refused),
     el("fieldset", { disabled: refused !== null }, el("legend", { class: "unseen" }, "Schedule"),
-      el("p", { class: "field inline" }, on, el("label", { for: "on" }, "Take checkpoints periodically")),
+      on.line,
       timeField("interval", "From one to the next", amount, unit, 0.001),
       timeField("pause", "At least from the end of one to the next", pauseAmount, pauseUnit, 0),
       el("div", { class: "field" }, el("label", { for: "mode" }, "How input is held"),

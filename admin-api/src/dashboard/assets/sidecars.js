@@ -2,7 +2,7 @@
 
 import { get, remove } from "./api.js";
 import { ask } from "./dialog.js";
-import { el, keep, fill } from "./dom.js";
+import { el, fill, keep } from "./dom.js";
 import { count, duration, plural, time } from "./quantity.js";
 import { may, whyNot } from "./role.js";
 import { badge } from "./status.js";

@@ -1,7 +1,7 @@
 // Who reads and writes what: a graph for the eye and a table that says the same, both narrowed by one search.
 
 import { get } from "./api.js";
-import { announce, el, keep, fill } from "./dom.js";
+import { announce, check, el, fill, keep } from "./dom.js";
 import { Graph } from "./graph.js";
 import { count, plural } from "./quantity.js";
 import { mark } from "./status.js";
@@ -17,7 +17,11 @@ export function openTopology(main) {
   const parts = { summary: el("div"), about: el("div", { class: "about" }), table: el("div") };
   const search = el("input", { id: "search", type: "search", autocomplete: "off", "aria-describedby": "found", oninput: () => found(), onkeydown: (event) => enter(event) });
   const told = el("span", { id: "found", class: "hint" });
-  const options = { topics: checkbox("topics", true), details: checkbox("details", true), near: checkbox("near", false) };
+  const options = {
+    topics: check("topics", true, "Topics", { onchange: () => draw() }),
+    details: check("details", true, "Groups and instances", { onchange: () => draw() }),
+    near: check("near", false, "Only what is beside the selected", { onchange: () => draw() }),
+  };
   const graph = new Graph({ label: "Graph of services and topics; the table below says the same", onSelect: (id) => select(id === selected ? null : id) });
   let world = null;
   let selected = null;
@@ -27,14 +31,11 @@ export function openTopology(main) {
     el("h1", { tabindex: -1 }, "Topology"),
     parts.summary,
     el("div", { class: "field inline tools" }, el("label", { for: "search" }, "Find"), search, told),
-    el("div", { class: "field inline tools" },
-      options.topics, el("label", { for: "topics" }, "Topics"), options.details, el("label", { for: "details" }, "Groups and instances"),
-      options.near, el("label", { for: "near" }, "Only what is beside the selected")),
+    el("div", { class: "tools" }, Object.values(options).map((option) => option.line)),
     graph.element,
     parts.about,
     parts.table,
   );
-  for (const option of Object.values(options)) option.addEventListener("change", () => draw());
 
   function matches(text) {
     return text.toLowerCase().includes(search.value.trim().toLowerCase());
@@ -69,7 +70,7 @@ export function openTopology(main) {
   function select(id, bring = false) {
     selected = id;
     graph.mark({ selected });
-    if (options.near.checked) draw();
+    if (options.near.box.checked) draw();
     if (bring) graph.show(id);
     about();
     found();
@@ -82,8 +83,8 @@ export function openTopology(main) {
   }
 
   function draw() {
-    let { boxes, edges } = graphOf(world, { topics: options.topics.checked, details: options.details.checked });
-    if (options.near.checked && selected) {
+    let { boxes, edges } = graphOf(world, { topics: options.topics.box.checked, details: options.details.box.checked });
+    if (options.near.box.checked && selected) {
       const beside = new Set([selected, ...edges.filter(({ from, to }) => from === selected || to === selected).flatMap(({ from, to }) => [from, to])]);
       boxes = boxes.filter((box) => beside.has(box.id));
     }
@@ -115,7 +116,7 @@ export function openTopology(main) {
     async refresh() {
       const [topology, sidecars] = await Promise.all([get("v1/topology"), get("v1/sidecars")]);
       world = worldOf(topology, sidecars);
-      if (first) options.details.checked = world.services.length <= DETAILED_MAX;
+      if (first) options.details.box.checked = world.services.length <= DETAILED_MAX;
       first = false;
       keep(parts.summary, [world.services.length, world.topics.length, world.outside, world.lagProblem, world.timeline, world.maskedPartitions], () => summary(world));
       draw();
@@ -158,8 +159,4 @@ function aboutTopic(topic) {
   const names = (list) => list.join(", ") || "nobody known here";
   return el("section", { class: "box", "aria-label": `About ${topic.topic}` }, el("h2", {}, topic.topic),
     el("p", {}, topic.partitions === 0 ? "It does not exist." : `${plural(topic.partitions, "partition")}. `, `Written by ${names(topic.writers)}; read by ${names(topic.readers)}.`));
-}
-
-function checkbox(id, checked) {
-  return el("input", { type: "checkbox", id, checked });
 }

@@ -5,7 +5,7 @@
 
 import { get, newKey, post } from "./api.js";
 import { typedWord } from "./dialog.js";
-import { announce, el, keep, fill, swap } from "./dom.js";
+import { announce, check, el, fill, keep, swap } from "./dom.js";
 import { planView } from "./plan.js";
 import { problemBox } from "./problem.js";
 import { bytes, duration, plural, stamp } from "./quantity.js";
@@ -16,7 +16,10 @@ const CHOICES_MAX = 200;
 
 export function openWizard(main, context, [wanted]) {
   const parts = { choose: el("div"), services: el("div"), plan: el("div"), confirm: el("div") };
-  const options = { safety: checkbox("safety", true), contamination: checkbox("contamination", false) };
+  const options = {
+    safety: check("safety", true, "Take a checkpoint of the present state first, so that this can be undone", { onchange: () => stale() }),
+    contamination: check("contamination", false, "Go on although others have read what will be masked", { onchange: () => stale() }),
+  };
   const select = el("select", { id: "epoch", onchange: () => chosen() });
   const state = { services: new Set(), all: true, request: null };
   fill(
@@ -27,13 +30,11 @@ export function openWizard(main, context, [wanted]) {
     el("section", { class: "step-box" }, el("h2", {}, "1. Choose"),
       el("div", { class: "field" }, el("label", { for: "epoch" }, "Checkpoint"), select),
       parts.services,
-      el("p", { class: "field inline" }, options.safety, el("label", { for: "safety" }, "Take a checkpoint of the present state first, so that this can be undone")),
-      el("p", { class: "field inline" }, options.contamination, el("label", { for: "contamination" }, "Go on although others have read what will be masked")),
+      el("div", {}, options.safety.line), el("div", {}, options.contamination.line),
       el("div", { class: "actions" }, roleButton(context.me, "admin", "Plan it", () => plan(), { class: "primary", id: "plan" }))),
     parts.plan,
     parts.confirm,
   );
-  for (const option of Object.values(options)) option.addEventListener("change", () => stale());
 
   /** What was planned is no longer what is chosen. */
   function stale() {
@@ -61,8 +62,8 @@ export function openWizard(main, context, [wanted]) {
     return {
       epoch: Number(select.value),
       ...(state.all ? {} : { services: [...state.services] }),
-      safety_checkpoint: options.safety.checked,
-      allow_contamination: options.contamination.checked,
+      safety_checkpoint: options.safety.box.checked,
+      allow_contamination: options.contamination.box.checked,
     };
   }
 
@@ -144,32 +145,26 @@ function choice(one) {
 
 function serviceChoice(names, state, stale) {
   const boxes = names.map((name, index) => {
-    const box = checkbox(`service-${index}`, true);
-    box.disabled = true;
-    box.addEventListener("change", () => {
-      if (box.checked) state.services.add(name);
+    const onchange = ({ target }) => {
+      if (target.checked) state.services.add(name);
       else state.services.delete(name);
       stale();
-    });
-    return [box, el("label", { for: `service-${index}` }, name)];
+    };
+    return check(`service-${index}`, true, name, { disabled: true, onchange });
   });
   const some = (are) => {
     state.all = !are;
     state.services = new Set(names);
-    for (const [box] of boxes) {
+    for (const { box } of boxes) {
       box.disabled = !are;
       box.checked = true;
     }
     stale();
   };
   const radio = (id, checked, words, are) =>
-    el("p", { class: "field inline" }, el("input", { type: "radio", name: "which", id, checked, onchange: () => some(are) }), el("label", { for: id }, words));
+    el("div", {}, el("span", { class: "check" }, el("input", { type: "radio", name: "which", id, checked, onchange: () => some(are) }), el("label", { for: id }, words)));
   return el("fieldset", {}, el("legend", {}, "Services"),
     radio("which-all", true, `All ${plural(names.length, "service")} of the checkpoint`, false),
     radio("which-some", false, "Only these", true),
-    el("div", { class: "choices" }, boxes.map(([box, label]) => el("span", { class: "field inline" }, box, label))));
-}
-
-function checkbox(id, checked) {
-  return el("input", { type: "checkbox", id, checked });
+    el("div", { class: "choices" }, boxes.map(({ line }) => line)));
 }
