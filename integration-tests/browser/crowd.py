@@ -25,14 +25,37 @@ def topology():
         readers = [(tier + 1) * each + (number * step + step) % each for step in (1, 3)] if tier + 1 < TIERS else []
         for reader in readers:
             reads[reader].append(f"topic-{number:03}")
-        topics.append({"topic": f"topic-{number:03}", "partitions": 12, "writers": [name(number)], "readers": sorted({name(one) for one in readers})})
+        topics.append(
+            {
+                "topic": f"topic-{number:03}",
+                "partitions": 12,
+                "writers": [name(number)],
+                "readers": sorted({name(one) for one in readers}),
+            }
+        )
     groups = [
-        {"group": f"group-{number:03}", "members": [{"member": f"consumer-{number}", **({} if number == ODD else {"sidecar": f"{name(number)}/0"}), "assignment": []}]}
+        {
+            "group": f"group-{number:03}",
+            "members": [
+                {
+                    "member": f"consumer-{number}",
+                    **({} if number == ODD else {"sidecar": f"{name(number)}/0"}),
+                    "assignment": [],
+                }
+            ],
+        }
         for number in range(SERVICES)
     ]
     services = [
-        {"service": name(number), "instances": ["0", "1"], "has_state": number % 3 == 0, "fenced": False, "groups": [f"group-{number:03}"],
-         "reads": sorted(set(reads[number])), "writes": [f"topic-{number:03}"]}
+        {
+            "service": name(number),
+            "instances": ["0", "1"],
+            "has_state": number % 3 == 0,
+            "fenced": False,
+            "groups": [f"group-{number:03}"],
+            "reads": sorted(set(reads[number])),
+            "writes": [f"topic-{number:03}"],
+        }
         for number in range(SERVICES)
     ]
     lag = [{"group": f"group-{number:03}", "lag": number * 7, "partitions": []} for number in range(SERVICES)]
@@ -41,8 +64,20 @@ def topology():
 
 def sidecars():
     return [
-        {"service": name(number), "instance": instance, "incarnation": "0" * 32, "state": "connected", "scope": "service", "capture": "commit", "providers": [],
-         "listen": "127.0.0.1:9092", "app_connections": 1, "groups": [], "reads": [], "writes": []}
+        {
+            "service": name(number),
+            "instance": instance,
+            "incarnation": "0" * 32,
+            "state": "connected",
+            "scope": "service",
+            "capture": "commit",
+            "providers": [],
+            "listen": "127.0.0.1:9092",
+            "app_connections": 1,
+            "groups": [],
+            "reads": [],
+            "writes": [],
+        }
         for number in range(SERVICES)
         for instance in ("0", "1")
     ]
@@ -52,4 +87,7 @@ def pretend(page):
     """From now on the page is told of the crowd."""
     for path, answer in (("topology", topology()), ("sidecars", sidecars())):
         body = json.dumps(answer)
-        page.route(f"**/v1/{path}", lambda route, body=body: route.fulfill(status=200, content_type="application/json", body=body))
+        page.route(
+            f"**/v1/{path}",
+            lambda route, body=body: route.fulfill(status=200, content_type="application/json", body=body),
+        )

@@ -39,7 +39,13 @@ def look(wanted):
         page.get_by_role("button", name="bank-a", exact=True).click()
         visitor.see("Lag by partition")
         visitor.is_sound()
-        for place, heading in (("checkpoints", "Checkpoints"), ("restores", "Rollbacks"), ("schedule", "Schedule"), ("sidecars", "Sidecars"), ("events", "Events")):
+        for place, heading in (
+            ("checkpoints", "Checkpoints"),
+            ("restores", "Rollbacks"),
+            ("schedule", "Schedule"),
+            ("sidecars", "Sidecars"),
+            ("events", "Events"),
+        ):
             visitor.open(place, heading)
             page.wait_for_timeout(300)
             visitor.is_sound()
@@ -65,7 +71,9 @@ def many(wanted):
         crowd.pretend(page)
         begin = time.monotonic()
         visitor.open("topology", "Topology")
-        page.wait_for_function(f"() => document.querySelectorAll('svg g[data-id]').length === {2 * crowd.SERVICES}", timeout=CROWD_DRAWN_MS)
+        page.wait_for_function(
+            f"() => document.querySelectorAll('svg g[data-id]').length === {2 * crowd.SERVICES}", timeout=CROWD_DRAWN_MS
+        )
         drawn = time.monotonic() - begin
         visitor.see("1 group member behind no sidecar.")
         begin = time.monotonic()
@@ -124,7 +132,9 @@ def checkpoint(wanted):
         page.get_by_label("Show the upload too").uncheck()
         page.get_by_role("button", name="Verify").click()
         visitor.see("Whole:")
-        assert page.get_by_role("button", name="Delete…").get_attribute("aria-disabled") == "true", "an operator may delete"
+        assert page.get_by_role("button", name="Delete…").get_attribute("aria-disabled") == "true", (
+            "an operator may delete"
+        )
         page.get_by_text(re.compile(r"^Positions \(\d+\)$")).click()
         visitor.see("Where each group stood")
         visitor.is_sound()
@@ -145,7 +155,12 @@ def rollback(wanted):
         assert page.get_by_label("Checkpoint", exact=True).input_value() == str(epoch)
         page.get_by_role("button", name="Plan it").click()
         visitor.see("It can be done now.")
-        for words in ("What goes back", "What will be masked", "Masked records by writer and partition", "Nobody outside has read what will be masked."):
+        for words in (
+            "What goes back",
+            "What will be masked",
+            "Masked records by writer and partition",
+            "Nobody outside has read what will be masked.",
+        ):
             visitor.see(words)
         visitor.is_sound()
         visitor.shoot("rollback-plan")
@@ -178,8 +193,11 @@ def shoot_all(visitor, epoch):
     visitor.page.locator(".cards").wait_for()
     visitor.shoot("overview")
     for place, heading, ready in (
-        ("topology", "Topology", "svg g[data-id]"), ("checkpoints", "Checkpoints", "tbody tr"), (f"checkpoints/{epoch}", f"Checkpoint {epoch}", ".gantt"),
-        ("schedule", "Schedule", "form"), ("sidecars", "Sidecars", "tbody tr"),
+        ("topology", "Topology", "svg g[data-id]"),
+        ("checkpoints", "Checkpoints", "tbody tr"),
+        (f"checkpoints/{epoch}", f"Checkpoint {epoch}", ".gantt"),
+        ("schedule", "Schedule", "form"),
+        ("sidecars", "Sidecars", "tbody tr"),
     ):
         visitor.open(place, heading)
         visitor.page.locator(ready).first.wait_for()
@@ -211,12 +229,19 @@ def unasked(wanted):
         page = visitor.page
         page.goto(f"{wanted['url']}/")
         page.get_by_role("heading", name="Overview", level=1).wait_for()
-        for words in ("No tokens in force", "There is nothing to roll back to.", "No sidecar is known", "Nothing is scheduled"):
+        for words in (
+            "No tokens in force",
+            "There is nothing to roll back to.",
+            "No sidecar is known",
+            "Nothing is scheduled",
+        ):
             visitor.see(words)
         visitor.is_sound()
         for place, heading, words in (
-            ("topology", "Topology", "no service has registered yet."), ("checkpoints", "Checkpoints", "none that stands so."),
-            ("restores", "Rollbacks", "nothing was ever rolled back here."), ("rollback", "Roll back", "There is no completed checkpoint to go back to."),
+            ("topology", "Topology", "no service has registered yet."),
+            ("checkpoints", "Checkpoints", "none that stands so."),
+            ("restores", "Rollbacks", "nothing was ever rolled back here."),
+            ("rollback", "Roll back", "There is no completed checkpoint to go back to."),
         ):
             visitor.open(place, heading)
             visitor.see(words)

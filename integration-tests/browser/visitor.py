@@ -12,8 +12,15 @@ from playwright.sync_api import sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
 ]
 # A machine that builds and tests beside it is slow at times; what is waited for is still waited for by its condition.
 PATIENCE_MS = 30_000
@@ -82,7 +89,9 @@ class Visitor:
         """Moves the keyboard on until it is at the control of this name."""
         for _ in range(most):
             self.page.keyboard.press("Tab")
-            at = self.page.evaluate("() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.innerText ?? ''")
+            at = self.page.evaluate(
+                "() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.innerText ?? ''"
+            )
             if at == name:
                 return
         raise AssertionError(f"the keyboard does not get to {name!r}")
@@ -108,7 +117,12 @@ class Visitor:
     def shoot(self, name):
         """A picture for the documentation, when they are wanted: wide and narrow, light and dark."""
         before = self.page.viewport_size
-        for width, height, scheme in ((1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light"), (390, 844, "dark")):
+        for width, height, scheme in (
+            (1280, 800, "light"),
+            (1280, 800, "dark"),
+            (390, 844, "light"),
+            (390, 844, "dark"),
+        ):
             self.page.set_viewport_size({"width": width, "height": height})
             self.page.emulate_media(color_scheme=scheme)
             self.page.wait_for_timeout(100)
@@ -134,7 +148,10 @@ def visit(url, shots=None):
             yield visitor
             visitor.leave()
         except Exception:
-            print(f"the page when it went wrong, {visitor.page.url}:\n{visitor.text()[:4000]}\n{visitor.faults}", flush=True)
+            print(
+                f"the page when it went wrong, {visitor.page.url}:\n{visitor.text()[:4000]}\n{visitor.faults}",
+                flush=True,
+            )
             raise
         finally:
             browser.close()

@@ -15,8 +15,14 @@ async function look() {
     const restore = restores.find((one) => moves(one.status));
     const checkpoint = list.history.find((one) => ["TRIGGERED", "IN_PROGRESS"].includes(one.status));
     keep(root, [restore?.id, checkpoint?.epoch], () => {
-      if (restore) return el("a", { href: `#/restores/${restore.id}` }, mark("busy", "…", `Rolling back to ${restore.epoch}`));
-      if (checkpoint) return el("a", { href: `#/checkpoints/${checkpoint.epoch}` }, mark("busy", "…", `Checkpoint ${checkpoint.epoch}`));
+      if (restore)
+        return el("a", { href: `#/restores/${restore.id}` }, mark("busy", "…", `Rolling back to ${restore.epoch}`));
+      if (checkpoint)
+        return el(
+          "a",
+          { href: `#/checkpoints/${checkpoint.epoch}` },
+          mark("busy", "…", `Checkpoint ${checkpoint.epoch}`),
+        );
       return null;
     });
   } catch {

@@ -9,6 +9,7 @@ import { announce, el, fill, keep, swap } from "./dom.js";
 import { gantt } from "./gantt.js";
 import { problemBox, code } from "./problem.js";
 import { bytes, count, duration, plural, time } from "./quantity.js";
+import { restorable } from "./restorable.js";
 import { roleButton } from "./role.js";
 import { badge, mark, moves } from "./status.js";
 import { steps } from "./steps.js";
@@ -43,7 +44,9 @@ export function openCheckpoint(main, context, [epoch]) {
         return;
       }
       watched = one;
-      keep(parts.head, [one.status, one.reason, one.retried_as, one.savepoint, one.restorable], () => head(context, one, parts.outcome));
+      keep(parts.head, [one.status, one.reason, one.retried_as, one.savepoint, one.restorable], () =>
+        head(context, one, parts.outcome),
+      );
       keep(parts.progress, moving && [one.phase, one.status], () => moving && steps("Progress", progress(one.phase)));
       if (moving) return;
       keep(parts.detail, one, () => detail(one));
@@ -61,7 +64,8 @@ export function openCheckpoint(main, context, [epoch]) {
 
 function tell(before, now) {
   if (before?.status === now.status) return;
-  if (now.status === "COMPLETED") announce(`Checkpoint ${now.epoch} completed. It paused ${duration(now.pause_ms_max)} at most.`);
+  if (now.status === "COMPLETED")
+    announce(`Checkpoint ${now.epoch} completed. It paused ${duration(now.pause_ms_max)} at most.`);
   else if (now.status === "FAILED") announce(`Checkpoint ${now.epoch} failed: ${now.reason}`);
   else announce(`Checkpoint ${now.epoch} is in progress.`);
 }
@@ -69,16 +73,40 @@ function tell(before, now) {
 function progress(phase) {
   const at = PHASES.findIndex(([, , phases]) => phases.includes(phase));
   // A phase that is not known here is one after all of these, or before the first.
-  return PHASES.map(([name, words], index) => ({ name, words, state: index < at ? "done" : index === at ? "now" : "next" }));
+  return PHASES.map(([name, words], index) => ({
+    name,
+    words,
+    state: index < at ? "done" : index === at ? "now" : "next",
+  }));
 }
 
 function head(context, one, outcome) {
   const moving = moves(one.status);
   return [
-    el("p", { class: "large" }, badge(one.status), " ", one.savepoint && mark("plain", "★", `savepoint ${one.savepoint}`), " ",
-      one.restorable === false && mark("warn", "!", "not restorable")),
-    one.reason && el("p", { class: "box warn" }, one.reason, " ", code(/CL\d{4}/.exec(one.reason)?.[0]), one.retried_as &&
-      [" It was tried again as ", el("a", { href: `#/checkpoints/${one.retried_as}` }, `checkpoint ${one.retried_as}`), "."]),
+    el(
+      "p",
+      { class: "large" },
+      badge(one.status),
+      " ",
+      one.savepoint && mark("plain", "★", `savepoint ${one.savepoint}`),
+      " ",
+      restorable(one),
+      " ",
+      one.restorable?.reason,
+    ),
+    one.reason &&
+      el(
+        "p",
+        { class: "box warn" },
+        one.reason,
+        " ",
+        code(/CL\d{4}/.exec(one.reason)?.[0]),
+        one.retried_as && [
+          " It was tried again as ",
+          el("a", { href: `#/checkpoints/${one.retried_as}` }, `checkpoint ${one.retried_as}`),
+          ".",
+        ],
+      ),
     el("div", { class: "actions" }, actions(context, one, moving, outcome)),
   ];
 }
@@ -88,7 +116,10 @@ function actions(context, one, moving, outcome) {
   if (moving) return roleButton(me, "operator", "Abort", () => abort(context, one), { class: "danger" });
   const whole = one.status === "COMPLETED";
   return [
-    whole && roleButton(me, "admin", "Roll back to it…", () => { location.hash = `#/rollback/${one.epoch}`; }),
+    whole &&
+      roleButton(me, "admin", "Roll back to it…", () => {
+        location.hash = `#/rollback/${one.epoch}`;
+      }),
     whole && roleButton(me, "operator", "Verify", () => verify(one, outcome)),
     roleButton(me, "admin", "Delete…", () => erase(one), { class: "danger" }),
   ];
@@ -108,14 +139,29 @@ function abort(context, one) {
 }
 
 async function verify(one, outcome) {
-  swap(outcome, el("p", { class: "box busy", role: "status" }, "Reading every part and every chunk, as a rollback would…"));
+  swap(
+    outcome,
+    el("p", { class: "box busy", role: "status" }, "Reading every part and every chunk, as a rollback would…"),
+  );
   try {
     const report = await post(`v1/checkpoints/${one.epoch}/verify`);
     const words = report.whole
       ? `Whole: ${plural(report.parts, "part")}, ${plural(report.chunks, "chunk")}, ${bytes(report.state_bytes)} were read and fit.`
       : `Not whole: ${plural(report.problems.length, "problem")}.`;
-    swap(outcome, el("div", { class: `box ${report.whole ? "good" : "bad"}`, role: "status" }, el("p", {}, words),
-      report.problems.length > 0 && el("ul", {}, report.problems.map((problem) => el("li", {}, problem)))));
+    swap(
+      outcome,
+      el(
+        "div",
+        { class: `box ${report.whole ? "good" : "bad"}`, role: "status" },
+        el("p", {}, words),
+        report.problems.length > 0 &&
+          el(
+            "ul",
+            {},
+            report.problems.map((problem) => el("li", {}, problem)),
+          ),
+      ),
+    );
   } catch (problem) {
     swap(outcome, problemBox(problem, "It was not verified"));
   }
@@ -135,11 +181,20 @@ async function erase(one) {
 
 function detail(one) {
   return [
-    el("dl", { class: "facts" },
-      fact("Taken", time(one.started_at)), fact("Ended", time(one.completed_at)), fact("Duration", duration(one.duration_ms)),
-      fact("Longest pause", el("strong", {}, duration(one.pause_ms_max))), fact("State", bytes(one.state_size)),
-      fact("Uploaded", `${bytes(one.bytes_uploaded)}${share(one)}`), fact("Mode", one.mode), fact("Guarantee", one.guarantee ?? "–"),
-      fact("Timeline", String(one.timeline)), fact("View", String(one.view))),
+    el(
+      "dl",
+      { class: "facts" },
+      fact("Taken", time(one.started_at)),
+      fact("Ended", time(one.completed_at)),
+      fact("Duration", duration(one.duration_ms)),
+      fact("Longest pause", el("strong", {}, duration(one.pause_ms_max))),
+      fact("State", bytes(one.state_size)),
+      fact("Uploaded", `${bytes(one.bytes_uploaded)}${share(one)}`),
+      fact("Mode", one.mode),
+      fact("Guarantee", one.guarantee ?? "–"),
+      fact("Timeline", String(one.timeline)),
+      fact("View", String(one.view)),
+    ),
     one.status === "COMPLETED" && gantt(one.processes),
     offsets(one),
   ];
@@ -154,20 +209,53 @@ function share(one) {
 }
 
 function offsets(one) {
-  const positions = one.processes.flatMap((process) => process.positions.map((at) => ({ ...at, process: process.process })))
+  const positions = one.processes
+    .flatMap((process) => process.positions.map((at) => ({ ...at, process: process.process })))
     .concat(one.idle_positions.map((at) => ({ ...at, process: "nobody" })));
-  const markers = one.processes.flatMap((process) => process.markers.map((at) => ({ ...at, process: process.process })));
+  const markers = one.processes.flatMap((process) =>
+    process.markers.map((at) => ({ ...at, process: process.process })),
+  );
   const spot = (at) => `${at.topic}-${at.partition}`;
   return [
-    folded(`Positions (${count(positions.length)})`, "positions", () => table({ caption: "Where each group stood", rows: positions, key: "positions", columns: [
-      { head: "Group", row: true, cell: (at) => at.group }, { head: "Partition", cell: spot },
-      { head: "Next offset", number: true, cell: (at) => count(at.offset) }, { head: "Process", cell: (at) => at.process }] })),
-    folded(`Markers (${count(markers.length)})`, "markers", () => table({ caption: "Where each sidecar marked", rows: markers, key: "markers", columns: [
-      { head: "Process", row: true, cell: (at) => at.process }, { head: "Instance", cell: (at) => at.instance }, { head: "Partition", cell: spot },
-      { head: "Offset", number: true, cell: (at) => count(at.offset) }, { head: "Late", cell: (at) => (at.late ? "late" : "") }] })),
-    folded(`Topics (${count(one.topics.length)})`, "topics", () => table({ caption: "Topics it speaks of", rows: one.topics, key: "topics", columns: [
-      { head: "Topic", row: true, cell: (topic) => topic.name }, { head: "Partitions", number: true, cell: (topic) => count(topic.partitions) },
-      { head: "Id", cell: (topic) => el("code", {}, topic.id) }] })),
+    folded(`Positions (${count(positions.length)})`, "positions", () =>
+      table({
+        caption: "Where each group stood",
+        rows: positions,
+        key: "positions",
+        columns: [
+          { head: "Group", row: true, cell: (at) => at.group },
+          { head: "Partition", cell: spot },
+          { head: "Next offset", number: true, cell: (at) => count(at.offset) },
+          { head: "Process", cell: (at) => at.process },
+        ],
+      }),
+    ),
+    folded(`Markers (${count(markers.length)})`, "markers", () =>
+      table({
+        caption: "Where each sidecar marked",
+        rows: markers,
+        key: "markers",
+        columns: [
+          { head: "Process", row: true, cell: (at) => at.process },
+          { head: "Instance", cell: (at) => at.instance },
+          { head: "Partition", cell: spot },
+          { head: "Offset", number: true, cell: (at) => count(at.offset) },
+          { head: "Late", cell: (at) => (at.late ? "late" : "") },
+        ],
+      }),
+    ),
+    folded(`Topics (${count(one.topics.length)})`, "topics", () =>
+      table({
+        caption: "Topics it speaks of",
+        rows: one.topics,
+        key: "topics",
+        columns: [
+          { head: "Topic", row: true, cell: (topic) => topic.name },
+          { head: "Partitions", number: true, cell: (topic) => count(topic.partitions) },
+          { head: "Id", cell: (topic) => el("code", {}, topic.id) },
+        ],
+      }),
+    ),
   ];
 }
 

@@ -12,7 +12,14 @@ export function openCode(main, context, [id]) {
       swap(
         body,
         found
-          ? el("dl", { class: "facts" }, el("dt", {}, "What it is"), el("dd", {}, found.what), el("dt", {}, "What to do"), el("dd", {}, found.cure))
+          ? el(
+              "dl",
+              { class: "facts" },
+              el("dt", {}, "What it is"),
+              el("dd", {}, found.what),
+              el("dt", {}, "What to do"),
+              el("dd", {}, found.cure),
+            )
           : el("p", {}, "The documentation of this version does not explain it."),
         el("p", {}, el("button", { type: "button", onclick: () => history.back() }, "Back")),
       );

@@ -67,5 +67,11 @@ export function typedWord(word, button) {
       button.disabled = !right;
     },
   });
-  return el("div", { class: "field" }, el("label", { for: "typed" }, "Type ", el("code", {}, word), " to confirm"), input, hint);
+  return el(
+    "div",
+    { class: "field" },
+    el("label", { for: "typed" }, "Type ", el("code", {}, word), " to confirm"),
+    input,
+    hint,
+  );
 }

@@ -12,8 +12,14 @@ export function difference(from, to) {
     "section",
     {},
     el("h2", {}, `Since checkpoint ${from.epoch}`),
-    el("p", { class: "hint" }, `Taken ${duration(apart)} before. State is compared by size, positions by offset. `, el("a", { href: `#/checkpoints/${from.epoch}` }, `Checkpoint ${from.epoch}`)),
-    from.timeline !== to.timeline && el("p", { class: "box warn" }, `A rollback lies between them: timeline ${from.timeline} became ${to.timeline}.`),
+    el(
+      "p",
+      { class: "hint" },
+      `Taken ${duration(apart)} before. State is compared by size, positions by offset. `,
+      el("a", { href: `#/checkpoints/${from.epoch}` }, `Checkpoint ${from.epoch}`),
+    ),
+    from.timeline !== to.timeline &&
+      el("p", { class: "box warn" }, `A rollback lies between them: timeline ${from.timeline} became ${to.timeline}.`),
     states(from, to),
     progress(from, to),
     topics(from, to),
@@ -46,8 +52,13 @@ function change({ before, after }) {
 }
 
 function progress(from, to) {
-  const positions = (one) => new Map([...one.processes.flatMap((process) => process.positions), ...one.idle_positions]
-    .map((at) => [`${at.group} ${at.topic} ${at.partition}`, at]));
+  const positions = (one) =>
+    new Map(
+      [...one.processes.flatMap((process) => process.positions), ...one.idle_positions].map((at) => [
+        `${at.group} ${at.topic} ${at.partition}`,
+        at,
+      ]),
+    );
   const before = positions(from);
   const sums = new Map();
   for (const [key, at] of positions(to)) {
@@ -65,7 +76,11 @@ function progress(from, to) {
       { head: "Group", row: true, cell: (sum) => sum.group },
       { head: "Topic", cell: (sum) => sum.topic },
       { head: "Partitions", number: true, cell: (sum) => count(sum.partitions) },
-      { head: "Offsets", number: true, cell: (sum) => (sum.offsets < 0 ? `−${count(-sum.offsets)}` : `+${count(sum.offsets)}`) },
+      {
+        head: "Offsets",
+        number: true,
+        cell: (sum) => (sum.offsets < 0 ? `−${count(-sum.offsets)}` : `+${count(sum.offsets)}`),
+      },
     ],
   });
 }
@@ -78,8 +93,21 @@ function topics(from, to) {
     const old = before.get(name);
     if (!old) changes.push(`${name} is new`);
     else if (old.id !== topic.id) changes.push(`${name} was deleted and made again`);
-    else if (old.partitions !== topic.partitions) changes.push(`${name} has ${topic.partitions} partitions, had ${old.partitions}`);
+    else if (old.partitions !== topic.partitions)
+      changes.push(`${name} has ${topic.partitions} partitions, had ${old.partitions}`);
   }
   for (const name of before.keys()) if (!after.has(name)) changes.push(`${name} is gone`);
-  return changes.length > 0 && el("div", {}, el("h3", {}, "Topics"), el("ul", {}, changes.map((text) => el("li", {}, text))));
+  return (
+    changes.length > 0 &&
+    el(
+      "div",
+      {},
+      el("h3", {}, "Topics"),
+      el(
+        "ul",
+        {},
+        changes.map((text) => el("li", {}, text)),
+      ),
+    )
+  );
 }

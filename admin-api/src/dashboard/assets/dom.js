@@ -46,7 +46,8 @@ export function swap(container, ...children) {
   const active = document.activeElement;
   const key = container.contains(active) ? active.closest("[data-key]")?.dataset.key : undefined;
   const scrolled = new Map();
-  for (const box of container.querySelectorAll(".scroll[data-key]")) scrolled.set(box.dataset.key, [box.scrollLeft, box.scrollTop]);
+  for (const box of container.querySelectorAll(".scroll[data-key]"))
+    scrolled.set(box.dataset.key, [box.scrollLeft, box.scrollTop]);
   const open = new Map();
   for (const box of container.querySelectorAll("details[data-key]")) open.set(box.dataset.key, box.open);
   container.replaceChildren(...present(children));
@@ -74,5 +75,7 @@ export function announce(text) {
   const said = document.getElementById("said");
   // The same words twice are two announcements.
   said.textContent = "";
-  setTimeout(() => { said.textContent = text; }, 50);
+  setTimeout(() => {
+    said.textContent = text;
+  }, 50);
 }

@@ -17,9 +17,25 @@ export function openEvents(main) {
     el("h1", { tabindex: -1 }, "Events"),
     el("div", { class: "field inline" }, el("label", { for: "search" }, "Find"), search, stop),
     waiting,
-    el("div", { class: "scroll", tabindex: 0, role: "log", "aria-label": "Events, newest first" },
-      el("table", {}, el("caption", { class: "unseen" }, "Events, newest first"),
-        el("thead", {}, el("tr", {}, ["When", "What", "Of what"].map((head) => el("th", { scope: "col" }, head)))), body)),
+    el(
+      "div",
+      { class: "scroll", tabindex: 0, role: "log", "aria-label": "Events, newest first" },
+      el(
+        "table",
+        {},
+        el("caption", { class: "unseen" }, "Events, newest first"),
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            ["When", "What", "Of what"].map((head) => el("th", { scope: "col" }, head)),
+          ),
+        ),
+        body,
+      ),
+    ),
   );
 
   function toggle() {
@@ -39,7 +55,13 @@ export function openEvents(main) {
 
   function add(event) {
     waiting.hidden = true;
-    const row = el("tr", {}, el("td", {}, time(event.at)), el("th", { scope: "row" }, event.kind), el("td", { class: "wide" }, facts(event.data)));
+    const row = el(
+      "tr",
+      {},
+      el("td", {}, time(event.at)),
+      el("th", { scope: "row" }, event.kind),
+      el("td", { class: "wide" }, facts(event.data)),
+    );
     row.hidden = !fits(row);
     body.prepend(row);
     if (body.childElementCount > ROWS_MAX) body.lastElementChild.remove();
@@ -55,5 +77,7 @@ export function openEvents(main) {
 
 function facts(data) {
   const words = Object.entries(data ?? {}).filter(([, value]) => value !== null);
-  return words.map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ");
+  return words
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`)
+    .join(", ");
 }

@@ -31,9 +31,19 @@ export function gantt(processes) {
     "section",
     {},
     el("h2", {}, "Timeline by process"),
-    el("div", { class: "legend" }, SPANS.map(([, name, look, words]) =>
-      el("span", { title: words }, el("span", { class: `swatch ${look}`, "aria-hidden": "true" }), name)),
-      el("span", { title: "first hold to release: what the application paid" }, el("span", { class: "swatch pause", "aria-hidden": "true" }), "Pause")),
+    el(
+      "div",
+      { class: "legend" },
+      SPANS.map(([, name, look, words]) =>
+        el("span", { title: words }, el("span", { class: `swatch ${look}`, "aria-hidden": "true" }), name),
+      ),
+      el(
+        "span",
+        { title: "first hold to release: what the application paid" },
+        el("span", { class: "swatch pause", "aria-hidden": "true" }),
+        "Pause",
+      ),
+    ),
     upload.line,
     chart,
     figures(processes),
@@ -42,15 +52,27 @@ export function gantt(processes) {
 
 function lanes(processes, withUpload) {
   const spans = withUpload ? SPANS : SPANS.slice(0, -1);
-  const end = (one) => Math.max(one.start_delay_ms + one.pause_ms, spans.reduce((sum, [key]) => sum + one[key], 0));
+  const end = (one) =>
+    Math.max(
+      one.start_delay_ms + one.pause_ms,
+      spans.reduce((sum, [key]) => sum + one[key], 0),
+    );
   const total = Math.max(0.1, ...processes.map(end)) * 1.02;
   const ticks = Array.from({ length: TICKS + 1 }, (_, index) => (index / TICKS) * total);
   return el(
     "div",
     { class: "gantt", "aria-hidden": "true" },
     processes.map((one) => lane(one, spans, total)),
-    el("div", { class: "lane axis" }, el("span", { class: "who" }, "after go"),
-      el("div", { class: "track" }, ticks.map((tick) => placed(el("span", { class: "tick" }, duration(Math.round(tick * 10) / 10)), tick / total)))),
+    el(
+      "div",
+      { class: "lane axis" },
+      el("span", { class: "who" }, "after go"),
+      el(
+        "div",
+        { class: "track" },
+        ticks.map((tick) => placed(el("span", { class: "tick" }, duration(Math.round(tick * 10) / 10)), tick / total)),
+      ),
+    ),
   );
 }
 
@@ -64,8 +86,13 @@ function lane(one, spans, total) {
   });
   const pause = el("span", { class: "span pause", title: `Pause: ${duration(one.pause_ms)}` });
   placed(pause, one.start_delay_ms / total, one.pause_ms / total);
-  return el("div", { class: "lane" }, el("span", { class: "who", title: one.process }, one.process),
-    el("div", { class: "track" }, bars, pause), el("span", { class: "paid" }, duration(one.pause_ms)));
+  return el(
+    "div",
+    { class: "lane" },
+    el("span", { class: "who", title: one.process }, one.process),
+    el("div", { class: "track" }, bars, pause),
+    el("span", { class: "paid" }, duration(one.pause_ms)),
+  );
 }
 
 function placed(element, left, width = null) {
@@ -85,7 +112,14 @@ function figures(processes) {
       ...SPANS.map(([key, name]) => ({ head: name, number: true, cell: (one) => duration(one[key]) })),
       { head: "State", number: true, cell: (one) => bytes(one.state_size) },
       { head: "Uploaded", number: true, cell: (one) => bytes(one.bytes_uploaded) },
-      { head: "How", cell: (one) => [one.capture, one.provider && `, ${one.provider}`, one.unaligned && [" ", mark("plain", "~", "unaligned")]] },
+      {
+        head: "How",
+        cell: (one) => [
+          one.capture,
+          one.provider && `, ${one.provider}`,
+          one.unaligned && [" ", mark("plain", "~", "unaligned")],
+        ],
+      },
       { head: "Guarantee", cell: (one) => one.guarantee },
     ],
   });

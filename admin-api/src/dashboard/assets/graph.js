@@ -28,11 +28,30 @@ export class Graph {
   constructor({ label, onSelect }) {
     this.onSelect = onSelect;
     this.picture = svg("svg", { role: "img", "aria-label": label, class: "graph" });
-    const button = (title, sign, act) => el("button", { type: "button", title, "aria-label": title, onclick: act }, sign);
-    this.frame = el("div", { class: "graph-frame", tabindex: 0, role: "group", "aria-label": `${label}: arrows move it, plus and minus zoom, 0 shows all` }, this.picture);
-    this.element = el("div", { class: "graph-box" },
-      el("div", { class: "graph-tools" }, button("Zoom in", "+", () => this.zoom(ZOOM_STEP)), button("Zoom out", "−", () => this.zoom(1 / ZOOM_STEP)), button("Show all", "All", () => this.fit())),
-      this.frame);
+    const button = (title, sign, act) =>
+      el("button", { type: "button", title, "aria-label": title, onclick: act }, sign);
+    this.frame = el(
+      "div",
+      {
+        class: "graph-frame",
+        tabindex: 0,
+        role: "group",
+        "aria-label": `${label}: arrows move it, plus and minus zoom, 0 shows all`,
+      },
+      this.picture,
+    );
+    this.element = el(
+      "div",
+      { class: "graph-box" },
+      el(
+        "div",
+        { class: "graph-tools" },
+        button("Zoom in", "+", () => this.zoom(ZOOM_STEP)),
+        button("Zoom out", "−", () => this.zoom(1 / ZOOM_STEP)),
+        button("Show all", "All", () => this.fit()),
+      ),
+      this.frame,
+    );
     this.whole = { width: 1, height: 1 };
     this.window = null;
     this.marks = { found: null, selected: null };
@@ -59,17 +78,40 @@ export class Graph {
     // No taller than it has to be: the table below is a part of the view.
     const wanted = this.whole.height * Math.min(1, this.view().width / this.whole.width);
     this.frame.style.height = `${Math.max(FRAME_MIN, Math.min(innerHeight * FRAME_SHARE, wanted))}px`;
-    swap(this.picture, arrow(), svg("g", { transform: `translate(${MARGIN} ${MARGIN})` }, lines, [...places.values()].map((box) => this.box(box))));
+    swap(
+      this.picture,
+      arrow(),
+      svg(
+        "g",
+        { transform: `translate(${MARGIN} ${MARGIN})` },
+        lines,
+        [...places.values()].map((box) => this.box(box)),
+      ),
+    );
     if (same && this.window) this.look();
     else this.begin();
     this.mark();
   }
 
   box(box) {
-    const text = (line, index) => svg("text", { x: PADDING, y: PADDING + 12 + index * LINE_HEIGHT, class: index === 0 ? "title" : line.startsWith("!") || line.startsWith("✕") ? "wrong" : "line" }, cut(line));
+    const text = (line, index) =>
+      svg(
+        "text",
+        {
+          x: PADDING,
+          y: PADDING + 12 + index * LINE_HEIGHT,
+          class: index === 0 ? "title" : line.startsWith("!") || line.startsWith("✕") ? "wrong" : "line",
+        },
+        cut(line),
+      );
     const drawn = svg(
       "g",
-      { class: `box-${box.kind}${box.bad ? " wrong" : ""}`, transform: `translate(${box.x} ${box.y})`, "data-id": box.id, onclick: () => this.moved || this.onSelect(box.id) },
+      {
+        class: `box-${box.kind}${box.bad ? " wrong" : ""}`,
+        transform: `translate(${box.x} ${box.y})`,
+        "data-id": box.id,
+        onclick: () => this.moved || this.onSelect(box.id),
+      },
       svg("title", {}, [box.title, ...box.lines].join("\n")),
       svg("rect", { width: box.width, height: box.height, rx: box.kind === "topic" ? box.height / 2 : 4 }),
       [box.title, ...box.lines].map(text),
@@ -86,8 +128,13 @@ export class Graph {
     const dip = back ? Math.min(DIP_MAX, DIP_MIN + (x1 - x2) * 0.3) + Math.abs(y1 - y2) / 2 : 0;
     // A curve reaches three quarters of the way to where it is drawn.
     if (back) this.bottom = Math.max(this.bottom, (y1 + y2) / 2 + dip * 0.75);
-    return svg("path", { class: back ? "edge back" : "edge", "marker-end": "url(#arrow)", "data-from": from, "data-to": to,
-      d: `M${x1} ${y1}C${x1 + reach} ${y1 + dip} ${x2 - reach} ${y2 + dip} ${x2 - 2} ${y2}` });
+    return svg("path", {
+      class: back ? "edge back" : "edge",
+      "marker-end": "url(#arrow)",
+      "data-from": from,
+      "data-to": to,
+      d: `M${x1} ${y1}C${x1 + reach} ${y1 + dip} ${x2 - reach} ${y2 + dip} ${x2 - 2} ${y2}`,
+    });
   }
 
   /** Marks what was found, and what is beside the one selected; the rest steps back. */
@@ -103,7 +150,11 @@ export class Graph {
     for (const line of this.picture.querySelectorAll(".edge")) {
       const { from, to } = line.dataset;
       line.classList.toggle("strong", selected !== null && (from === selected || to === selected));
-      line.classList.toggle("faint", (found !== null && !(found.has(from) && found.has(to))) || (selected !== null && from !== selected && to !== selected));
+      line.classList.toggle(
+        "faint",
+        (found !== null && !(found.has(from) && found.has(to))) ||
+          (selected !== null && from !== selected && to !== selected),
+      );
     }
   }
 
@@ -122,7 +173,11 @@ export class Graph {
     const box = this.places?.get(id);
     if (!box) return;
     const { width, height } = this.view();
-    this.window = { x: box.x + MARGIN + box.width / 2 - width / 2, y: box.y + MARGIN + box.height / 2 - height / 2, scale: 1 };
+    this.window = {
+      x: box.x + MARGIN + box.width / 2 - width / 2,
+      y: box.y + MARGIN + box.height / 2 - height / 2,
+      scale: 1,
+    };
     this.look();
   }
 
@@ -181,8 +236,16 @@ export class Graph {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { width, height } = this.view();
     const [x, y] = [(width / this.window.scale) * MOVE_SHARE, (height / this.window.scale) * MOVE_SHARE];
-    const act = { ArrowLeft: () => this.move(-x, 0), ArrowRight: () => this.move(x, 0), ArrowUp: () => this.move(0, -y), ArrowDown: () => this.move(0, y),
-      "+": () => this.zoom(ZOOM_STEP), "=": () => this.zoom(ZOOM_STEP), "-": () => this.zoom(1 / ZOOM_STEP), 0: () => this.fit() }[event.key];
+    const act = {
+      ArrowLeft: () => this.move(-x, 0),
+      ArrowRight: () => this.move(x, 0),
+      ArrowUp: () => this.move(0, -y),
+      ArrowDown: () => this.move(0, y),
+      "+": () => this.zoom(ZOOM_STEP),
+      "=": () => this.zoom(ZOOM_STEP),
+      "-": () => this.zoom(1 / ZOOM_STEP),
+      0: () => this.fit(),
+    }[event.key];
     if (!act) return;
     event.preventDefault();
     act();
@@ -193,7 +256,10 @@ export class Graph {
     if (!event.ctrlKey) return;
     event.preventDefault();
     const frame = this.frame.getBoundingClientRect();
-    this.zoom(event.deltaY < 0 ? ZOOM_STEP : 1 / ZOOM_STEP, { x: (event.clientX - frame.left) / frame.width, y: (event.clientY - frame.top) / frame.height });
+    this.zoom(event.deltaY < 0 ? ZOOM_STEP : 1 / ZOOM_STEP, {
+      x: (event.clientX - frame.left) / frame.width,
+      y: (event.clientY - frame.top) / frame.height,
+    });
   }
 
   drag(begin) {
@@ -223,7 +289,10 @@ const ruler = document.createElement("canvas").getContext("2d");
 function sizeOf(box) {
   ruler.font = FONT;
   const widest = Math.max(...[box.title, ...box.lines].map((line) => ruler.measureText(cut(line)).width));
-  return { width: Math.max(90, Math.ceil(widest) + 2 * PADDING), height: (1 + box.lines.length) * LINE_HEIGHT + 2 * PADDING - 3 };
+  return {
+    width: Math.max(90, Math.ceil(widest) + 2 * PADDING),
+    height: (1 + box.lines.length) * LINE_HEIGHT + 2 * PADDING - 3,
+  };
 }
 
 function cut(text) {
@@ -231,5 +300,13 @@ function cut(text) {
 }
 
 function arrow() {
-  return svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z" })));
+  return svg(
+    "defs",
+    {},
+    svg(
+      "marker",
+      { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
+      svg("path", { d: "M0 0L8 4L0 8z" }),
+    ),
+  );
 }

@@ -25,13 +25,37 @@ export const header = {
   open(me, signOut) {
     const who =
       me.role === null
-        ? el("span", { class: "who", title: "No token is asked for here: everyone who reaches this page may do everything." }, "No tokens in force")
-        : el("span", { class: "who" }, me.name, el("span", { class: "hint" }, ` ${me.role}`), " ",
-            el("button", { type: "button", class: "quiet", onclick: signOut }, "Sign out"));
+        ? el(
+            "span",
+            { class: "who", title: "No token is asked for here: everyone who reaches this page may do everything." },
+            "No tokens in force",
+          )
+        : el(
+            "span",
+            { class: "who" },
+            me.name,
+            el("span", { class: "hint" }, ` ${me.role}`),
+            " ",
+            el("button", { type: "button", class: "quiet", onclick: signOut }, "Sign out"),
+          );
     swap(
       root,
-      el("div", { class: "bar" }, brand(me.deployment), el("div", { id: "activity", role: "status" }), el("span", { class: "right" }, live, who)),
-      el("nav", { "aria-label": "Views" }, el("ul", {}, PLACES.map(([place]) => el("li", {}, links.get(place))))),
+      el(
+        "div",
+        { class: "bar" },
+        brand(me.deployment),
+        el("div", { id: "activity", role: "status" }),
+        el("span", { class: "right" }, live, who),
+      ),
+      el(
+        "nav",
+        { "aria-label": "Views" },
+        el(
+          "ul",
+          {},
+          PLACES.map(([place]) => el("li", {}, links.get(place))),
+        ),
+      ),
     );
   },
 
@@ -53,5 +77,10 @@ export const header = {
 };
 
 function brand(deployment) {
-  return el("a", { class: "brand", href: "#/overview" }, el("span", { class: "name" }, "Cutline"), deployment && el("span", { class: "deployment" }, deployment));
+  return el(
+    "a",
+    { class: "brand", href: "#/overview" },
+    el("span", { class: "name" }, "Cutline"),
+    deployment && el("span", { class: "deployment" }, deployment),
+  );
 }

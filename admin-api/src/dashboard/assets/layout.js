@@ -15,7 +15,10 @@ const LAYERS_MAX = 24;
 export function layout(nodes, edges) {
   const ids = nodes.map((node) => node.id);
   const known = new Set(ids);
-  const forward = acyclic(ids, edges.filter(({ from, to }) => from !== to && known.has(from) && known.has(to)));
+  const forward = acyclic(
+    ids,
+    edges.filter(({ from, to }) => from !== to && known.has(from) && known.has(to)),
+  );
   const layers = ordered(layered(ids, forward), forward);
   const size = new Map(nodes.map((node) => [node.id, node]));
   return placed(columns(layers, nodes.length), size, forward);
@@ -90,7 +93,15 @@ function ordered(layers, edges) {
     const beside = down ? before : after;
     const order = down ? layers : [...layers].reverse();
     for (const layer of order) {
-      const mean = new Map(layer.map((id) => [id, average((beside.get(id) ?? []).map((other) => place.get(other)), place.get(id))]));
+      const mean = new Map(
+        layer.map((id) => [
+          id,
+          average(
+            (beside.get(id) ?? []).map((other) => place.get(other)),
+            place.get(id),
+          ),
+        ]),
+      );
       layer.sort((a, b) => mean.get(a) - mean.get(b) || place.get(a) - place.get(b));
       note(layer);
     }
@@ -149,6 +160,9 @@ function settle(column, size, beside, at) {
     y += size.get(id).height + ROW_GAP;
   });
   // Pushed down by those above: all of it goes up by half of what that came to.
-  const pushed = average(column.map((id, index) => at.get(id).y - wanted[index]), 0);
+  const pushed = average(
+    column.map((id, index) => at.get(id).y - wanted[index]),
+    0,
+  );
   for (const id of column) at.get(id).y -= pushed;
 }

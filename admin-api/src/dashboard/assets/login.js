@@ -2,8 +2,9 @@
 //
 // The token is tried before it is kept, for this tab only, and is never shown or logged.
 
-import { Problem, get, token } from "./api.js";
+import { Problem, token } from "./api.js";
 import { el, swap } from "./dom.js";
+import { whoami } from "./me.js";
 import { problemBox } from "./problem.js";
 
 /** Asks for a token until one is taken; answers who its bearer is. */
@@ -23,7 +24,7 @@ export function login(main, reason) {
       button.disabled = true;
       token.set(field.value.trim());
       try {
-        resolve(await get("v1/whoami"));
+        resolve(await whoami());
       } catch (problem) {
         token.forget();
         swap(wrong, problemBox(refused(problem), "Not signed in"));
@@ -38,9 +39,19 @@ export function login(main, reason) {
         { class: "login", onsubmit: submit },
         el("h1", { tabindex: -1 }, "Sign in"),
         reason ? el("p", { class: "box warn" }, reason) : null,
-        el("div", { class: "field" }, el("label", { for: "token" }, "Token"), field,
-          el("p", { id: "token-hint", class: "hint" }, "It stays in this tab until the tab is closed. Those who run this admin API make one with ",
-            el("code", {}, "cutline token new"), ".")),
+        el(
+          "div",
+          { class: "field" },
+          el("label", { for: "token" }, "Token"),
+          field,
+          el(
+            "p",
+            { id: "token-hint", class: "hint" },
+            "It stays in this tab until the tab is closed. Those who run this admin API make one with ",
+            el("code", {}, "cutline token new"),
+            ".",
+          ),
+        ),
         wrong,
         el("div", { class: "actions" }, button),
       ),

@@ -3,11 +3,12 @@
 // It promises that what is shown is refreshed on every change and after every reconnection, and that it is said plainly when
 // the admin API does not answer and how old what is shown is then. What a view shows is the view's.
 
-import { Problem, get, token } from "./api.js";
+import { Problem, token } from "./api.js";
 import { announce, el, swap } from "./dom.js";
 import { follow } from "./stream.js";
 import { header } from "./header.js";
 import { login } from "./login.js";
+import { whoami } from "./me.js";
 import { notice } from "./notice.js";
 import { problemBox } from "./problem.js";
 import { activity } from "./activity.js";
@@ -42,6 +43,8 @@ const SETTLE_MS = 150;
 /** How often it is asked for while nothing is heard, unless the view says otherwise. */
 const PERIOD_MS = 10_000;
 const RETRY_MS = 2_000;
+/** How often it is asked whether this admin API still leads, and who one is. */
+const WHO_PERIOD_MS = 30_000;
 
 const main = document.getElementById("main");
 const context = { me: null, refresh: () => refresh() };
@@ -59,13 +62,14 @@ async function refresh() {
   running = true;
   clearTimeout(timer);
   const mine = opened;
-  let wait = view?.period ?? PERIOD_MS;
+  let wait = null;
   try {
     await view?.refresh?.();
     notice.answered(context.me);
     if (mine === opened) swap(trouble);
   } catch (problem) {
-    if (problem instanceof Problem && problem.status === 401) return signOut("The token is not known here any more. Sign in again.");
+    if (problem instanceof Problem && problem.status === 401)
+      return signOut("The token is not known here any more. Sign in again.");
     if (problem.waits) {
       notice.failed(problem);
       wait = RETRY_MS;
@@ -75,7 +79,7 @@ async function refresh() {
   } finally {
     running = false;
   }
-  timer = setTimeout(refresh, again ? 0 : wait);
+  timer = setTimeout(refresh, again ? 0 : (wait ?? view?.period ?? PERIOD_MS));
   again = false;
 }
 
@@ -107,8 +111,10 @@ function heard(event) {
   view?.event?.(event);
   activity.event(event);
   if (event.kind === "leader.elected") announce("Another admin API leads now.");
-  clearTimeout(settling);
-  settling = setTimeout(refresh, SETTLE_MS);
+  settling ??= setTimeout(() => {
+    settling = null;
+    refresh();
+  }, SETTLE_MS);
 }
 
 function connected(is) {
@@ -120,7 +126,7 @@ function connected(is) {
 
 async function whoAgain() {
   try {
-    context.me = await get("v1/whoami");
+    context.me = await whoami();
     notice.answered(context.me);
   } catch {
     // The view's own requests tell.
@@ -136,7 +142,7 @@ function signOut(reason) {
 async function who() {
   for (;;) {
     try {
-      return await get("v1/whoami");
+      return await whoami();
     } catch (problem) {
       if (problem instanceof Problem && !problem.waits) {
         const reason = sessionStorage.getItem("cutline.reason");
@@ -163,3 +169,4 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 });
 show();
 follow(heard, connected);
+setInterval(whoAgain, WHO_PERIOD_MS);

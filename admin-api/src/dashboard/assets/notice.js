@@ -16,8 +16,16 @@ export const notice = {
     since = null;
     seen = new Date();
     const standby = me && !me.leading;
-    keep(root, standby ? "standby" : "", () =>
-      standby && box("warn", "This admin API stands by.", "It shows what it knows; another one leads, and does what changes something."),
+    keep(
+      root,
+      standby ? "standby" : "",
+      () =>
+        standby &&
+        box(
+          "warn",
+          "This admin API stands by.",
+          "It shows what it knows; another one leads, and does what changes something.",
+        ),
     );
   },
 
@@ -26,8 +34,14 @@ export const notice = {
     since ??= new Date();
     const heading = problem.code ? `${problem.title}.` : "The admin API does not answer.";
     keep(root, [heading, problem.message, since.getTime()], () =>
-      box("bad", heading, `${problem.message}. Since ${stamp(since)}`, seen ? `; what is shown is from ${stamp(seen)}. ` : ". ",
-        "Trying again by itself; applications go on meanwhile. ", code(problem.code)),
+      box(
+        "bad",
+        heading,
+        `${problem.message}. Since ${stamp(since)}`,
+        seen ? `; what is shown is from ${stamp(seen)}. ` : ". ",
+        "Trying again by itself; applications go on meanwhile. ",
+        code(problem.code),
+      ),
     );
   },
 };

@@ -60,7 +60,9 @@ export function relative(date) {
   const rounded = Math.round(Math.abs(distance) / 1000) * 1000;
   if (rounded < 1000) return "now";
   // Beyond a minute, seconds are noise.
-  const told = duration(rounded).replace(/(min|h|d) \d+ (s|min|h)$/, "$1").replace(/\.\d+ s$/, " s");
+  const told = duration(rounded)
+    .replace(/(min|h|d) \d+ (s|min|h)$/, "$1")
+    .replace(/\.\d+ s$/, " s");
   return distance > 0 ? `in ${told}` : `${told} ago`;
 }
 

@@ -46,7 +46,10 @@ export function openRestore(main, context, [id]) {
       before = one;
       keep(parts.head, [one.status, one.reason, one.step], () => head(context, one));
       keep(parts.report, moves(one.status) ? null : one, () => !moves(one.status) && report(one));
-      keep(parts.progress, [one.status, one.journal], () => [el("h2", {}, "Steps"), steps("Steps of this rollback", progress(one))]);
+      keep(parts.progress, [one.status, one.journal], () => [
+        el("h2", {}, "Steps"),
+        steps("Steps of this rollback", progress(one)),
+      ]);
     },
   };
   return view;
@@ -63,10 +66,37 @@ function head(context, one) {
   const moving = moves(one.status);
   const safe = !one.journal.some((entry) => entry.step === "state_begun");
   return [
-    el("p", { class: "large" }, badge(one.status), ` Back to checkpoint `, el("a", { href: `#/checkpoints/${one.epoch}` }, String(one.epoch))),
-    one.reason && el("p", { class: `box ${moving ? "warn" : "bad"}` }, moving ? "In the way: " : "", one.reason, " ", code(/CL\d{4}/.exec(one.reason)?.[0])),
-    moving && el("p", {}, safe ? "Nothing was put back yet: it can still be aborted." : "State is being put back: it only goes on, and tries again by itself what fails. The fence stays until it is done."),
-    moving && safe && el("div", { class: "actions" }, roleButton(context.me, "admin", "Abort the rollback", () => abort(context, one), { class: "danger" })),
+    el(
+      "p",
+      { class: "large" },
+      badge(one.status),
+      ` Back to checkpoint `,
+      el("a", { href: `#/checkpoints/${one.epoch}` }, String(one.epoch)),
+    ),
+    one.reason &&
+      el(
+        "p",
+        { class: `box ${moving ? "warn" : "bad"}` },
+        moving ? "In the way: " : "",
+        one.reason,
+        " ",
+        code(/CL\d{4}/.exec(one.reason)?.[0]),
+      ),
+    moving &&
+      el(
+        "p",
+        {},
+        safe
+          ? "Nothing was put back yet: it can still be aborted."
+          : "State is being put back: it only goes on, and tries again by itself what fails. The fence stays until it is done.",
+      ),
+    moving &&
+      safe &&
+      el(
+        "div",
+        { class: "actions" },
+        roleButton(context.me, "admin", "Abort the rollback", () => abort(context, one), { class: "danger" }),
+      ),
   ];
 }
 
@@ -99,10 +129,16 @@ function progress(one) {
     const divider = index === POINT_OF_NO_RETURN ? "Until here it can be given up; from here on it only goes on" : null;
     return { state, name, words, note, divider };
   });
-  const now = moves(one.status) && !gaveUp ? list.find(({ state }, index) => state === "next" && !STEPS[index][3]) : null;
+  const now =
+    moves(one.status) && !gaveUp ? list.find(({ state }, index) => state === "next" && !STEPS[index][3]) : null;
   if (now) now.state = "now";
   if (gaveUp) {
-    list.push({ state: reached.has("given_up") ? "done" : "now", name: "Given up", words: "holds and fence are lifted; nothing was put back", note: reached.has("given_up") && after(one, reached.get("given_up")[0]) });
+    list.push({
+      state: reached.has("given_up") ? "done" : "now",
+      name: "Given up",
+      words: "holds and fence are lifted; nothing was put back",
+      note: reached.has("given_up") && after(one, reached.get("given_up")[0]),
+    });
   }
   return list;
 }
@@ -118,11 +154,31 @@ function report(one) {
     "section",
     { class: "box" },
     el("h2", {}, done ? "What was done" : "Nothing was put back"),
-    el("dl", { class: "facts" },
-      fact("Begun", time(one.started_at)), fact("Took", duration(one.duration_ms)), fact("Services", one.services.join(", ")),
-      done && [fact("State put back", bytes(one.state_size)), fact("Offsets masked", count(one.masked_offsets)), fact("Timeline", String(one.timeline ?? "–"))],
-      one.safety_epoch != null && fact("Safety checkpoint", [el("a", { href: `#/checkpoints/${one.safety_epoch}` }, String(one.safety_epoch)), done ? " – roll back to it to undo this" : ""])),
-    one.warnings.length > 0 && [el("h3", {}, "To look after"), el("ul", {}, one.warnings.map((text) => el("li", {}, text)))],
+    el(
+      "dl",
+      { class: "facts" },
+      fact("Begun", time(one.started_at)),
+      fact("Took", duration(one.duration_ms)),
+      fact("Services", one.services.join(", ")),
+      done && [
+        fact("State put back", bytes(one.state_size)),
+        fact("Offsets masked", count(one.masked_offsets)),
+        fact("Timeline", String(one.timeline ?? "–")),
+      ],
+      one.safety_epoch != null &&
+        fact("Safety checkpoint", [
+          el("a", { href: `#/checkpoints/${one.safety_epoch}` }, String(one.safety_epoch)),
+          done ? " – roll back to it to undo this" : "",
+        ]),
+    ),
+    one.warnings.length > 0 && [
+      el("h3", {}, "To look after"),
+      el(
+        "ul",
+        {},
+        one.warnings.map((text) => el("li", {}, text)),
+      ),
+    ],
     one.contaminated.length > 0 && contaminations(one.contaminated),
     done && one.warnings.length === 0 && el("p", {}, "Restart applications that keep state in memory."),
   );

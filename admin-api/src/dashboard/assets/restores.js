@@ -11,8 +11,24 @@ export function openRestores(main, context) {
   const body = el("div");
   fill(
     main,
-    el("div", { class: "titled" }, el("h1", { tabindex: -1 }, "Rollbacks"),
-      el("div", { class: "actions" }, roleButton(context.me, "admin", "Plan a rollback", () => { location.hash = "#/rollback"; }, { class: "primary" }))),
+    el(
+      "div",
+      { class: "titled" },
+      el("h1", { tabindex: -1 }, "Rollbacks"),
+      el(
+        "div",
+        { class: "actions" },
+        roleButton(
+          context.me,
+          "admin",
+          "Plan a rollback",
+          () => {
+            location.hash = "#/rollback";
+          },
+          { class: "primary" },
+        ),
+      ),
+    ),
     body,
   );
   return {
@@ -30,7 +46,11 @@ function list(restores) {
     rows: restores,
     empty: "nothing was ever rolled back here.",
     columns: [
-      { head: "Rollback", row: true, cell: (one) => el("a", { href: `#/restores/${one.id}`, "data-key": one.id }, `to checkpoint ${one.epoch}`) },
+      {
+        head: "Rollback",
+        row: true,
+        cell: (one) => el("a", { href: `#/restores/${one.id}`, "data-key": one.id }, `to checkpoint ${one.epoch}`),
+      },
       { head: "Status", cell: (one) => badge(one.status) },
       { head: "Begun", cell: (one) => time(one.started_at) },
       { head: "Duration", number: true, cell: (one) => duration(one.duration_ms) },

@@ -19,8 +19,13 @@ export function whyNot(me, role) {
 /** A button for those who may; for others one that cannot be pressed, with the reason beside it. */
 export function roleButton(me, role, label, onclick, attributes = {}) {
   const reason = whyNot(me, role);
-  if (reason === null) return el("button", { type: "button", onclick, "data-key": `button-${label}`, ...attributes }, label);
+  if (reason === null)
+    return el("button", { type: "button", onclick, "data-key": `button-${label}`, ...attributes }, label);
   // It can be reached by keyboard, so that the reason is read.
-  const button = el("button", { type: "button", "aria-disabled": "true", title: reason, "data-key": `button-${label}`, ...attributes }, label);
+  const button = el(
+    "button",
+    { type: "button", "aria-disabled": "true", title: reason, "data-key": `button-${label}`, ...attributes },
+    label,
+  );
   return el("span", { class: "refused" }, button, el("span", { class: "hint" }, reason));
 }

@@ -30,12 +30,18 @@ export function openSchedule(main, context) {
 
 function inForce(schedule) {
   const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
-  return el("dl", { class: "facts" },
-    fact("Every", schedule.interval_ms === null ? mark("warn", "!", "nothing is scheduled") : duration(schedule.interval_ms)),
+  return el(
+    "dl",
+    { class: "facts" },
+    fact(
+      "Every",
+      schedule.interval_ms === null ? mark("warn", "!", "nothing is scheduled") : duration(schedule.interval_ms),
+    ),
     fact("At least between", duration(schedule.min_pause_ms)),
     fact("Mode", schedule.mode),
     fact("Next", schedule.next_at ? time(schedule.next_at) : "–"),
-    fact("Failed in a row", schedule.failures > 0 ? mark("bad", "✕", String(schedule.failures)) : "0"));
+    fact("Failed in a row", schedule.failures > 0 ? mark("bad", "✕", String(schedule.failures)) : "0"),
+  );
 }
 
 function form(context, schedule) {
@@ -48,11 +54,23 @@ function form(context, schedule) {
   const submit = async (event) => {
     event.preventDefault();
     const fields = new FormData(element);
-    const ms = (name) => Math.round(Number(fields.get(name)) * UNITS.find(([id]) => id === fields.get(`${name}-unit`))[2]);
+    const ms = (name) =>
+      Math.round(Number(fields.get(name)) * UNITS.find(([id]) => id === fields.get(`${name}-unit`))[2]);
     button.disabled = true;
     try {
-      await put("v1/schedule", { interval_ms: on.box.checked ? ms("interval") : null, min_pause_ms: ms("pause"), mode: fields.get("mode") });
-      swap(outcome, el("p", { class: "box good" }, "It is in force, until this admin API restarts. What shall last belongs into its configuration."));
+      await put("v1/schedule", {
+        interval_ms: on.box.checked ? ms("interval") : null,
+        min_pause_ms: ms("pause"),
+        mode: fields.get("mode"),
+      });
+      swap(
+        outcome,
+        el(
+          "p",
+          { class: "box good" },
+          "It is in force, until this admin API restarts. What shall last belongs into its configuration.",
+        ),
+      );
       announce("The schedule is in force.");
       context.refresh();
     } catch (problem) {
@@ -60,25 +78,51 @@ function form(context, schedule) {
     }
     button.disabled = false;
   };
-  const element = el("form", { class: "step-box", onsubmit: submit },
+  const element = el(
+    "form",
+    { class: "step-box", onsubmit: submit },
     el("h2", {}, "Change it"),
     refused && el("p", { class: "box warn" }, refused),
-    el("fieldset", { disabled: refused !== null }, el("legend", { class: "unseen" }, "Schedule"),
+    el(
+      "fieldset",
+      { disabled: refused !== null },
+      el("legend", { class: "unseen" }, "Schedule"),
       on.line,
       timeField("interval", "From one to the next", amount, unit, 0.001),
       timeField("pause", "At least from the end of one to the next", pauseAmount, pauseUnit, 0),
-      el("div", { class: "field" }, el("label", { for: "mode" }, "How input is held"),
-        el("select", { id: "mode", name: "mode" }, MODES.map((mode) => el("option", { value: mode, selected: mode === schedule.mode }, mode)))),
-      el("div", { class: "actions" }, button)),
-    outcome);
+      el(
+        "div",
+        { class: "field" },
+        el("label", { for: "mode" }, "How input is held"),
+        el(
+          "select",
+          { id: "mode", name: "mode" },
+          MODES.map((mode) => el("option", { value: mode, selected: mode === schedule.mode }, mode)),
+        ),
+      ),
+      el("div", { class: "actions" }, button),
+    ),
+    outcome,
+  );
   return element;
 }
 
 function timeField(name, words, amount, unit, min) {
-  return el("div", { class: "field" }, el("label", { for: name }, words),
-    el("div", { class: "pair" },
+  return el(
+    "div",
+    { class: "field" },
+    el("label", { for: name }, words),
+    el(
+      "div",
+      { class: "pair" },
       el("input", { id: name, name, type: "number", min, step: "any", required: true, value: amount }),
-      el("select", { name: `${name}-unit`, "aria-label": `${words}: unit` }, UNITS.map(([id, title]) => el("option", { value: id, selected: id === unit }, title)))));
+      el(
+        "select",
+        { name: `${name}-unit`, "aria-label": `${words}: unit` },
+        UNITS.map(([id, title]) => el("option", { value: id, selected: id === unit }, title)),
+      ),
+    ),
+  );
 }
 
 function split(ms) {

@@ -19,7 +19,12 @@ export function openSidecars(main, context) {
     const rows = all.filter((one) => `${one.service}/${one.instance}`.toLowerCase().includes(words));
     keep(body, rows, () => list(context, rows, all.length));
   };
-  fill(main, el("h1", { tabindex: -1 }, "Sidecars"), el("div", { class: "field inline" }, el("label", { for: "search" }, "Find"), search), body);
+  fill(
+    main,
+    el("h1", { tabindex: -1 }, "Sidecars"),
+    el("div", { class: "field inline" }, el("label", { for: "search" }, "Find"), search),
+    body,
+  );
   return {
     async refresh() {
       all = (await get("v1/sidecars")).sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state));
@@ -30,8 +35,13 @@ export function openSidecars(main, context) {
 
 function list(context, rows, total) {
   return [
-    el("p", { class: "hint" }, rows.length === total ? plural(total, "sidecar") : `${rows.length} of ${plural(total, "sidecar")}`,
-      ". ", whyNot(context.me, "admin") && `Evicting: ${whyNot(context.me, "admin")}`),
+    el(
+      "p",
+      { class: "hint" },
+      rows.length === total ? plural(total, "sidecar") : `${rows.length} of ${plural(total, "sidecar")}`,
+      ". ",
+      whyNot(context.me, "admin") && `Evicting: ${whyNot(context.me, "admin")}`,
+    ),
     table({
       caption: "Sidecars, those in need of attention first",
       key: "sidecars",
@@ -44,7 +54,14 @@ function list(context, rows, total) {
         { head: "Connected", cell: (one) => time(one.connected_at) },
         { head: "Application’s connections", number: true, cell: (one) => count(one.app_connections) },
         { head: "Members", wide: true, cell: members },
-        { head: "Records state by", cell: (one) => [one.capture ?? "–", one.providers.length > 0 && `, ${one.providers.join(", ")}`, `, by ${one.scope}`] },
+        {
+          head: "Records state by",
+          cell: (one) => [
+            one.capture ?? "–",
+            one.providers.length > 0 && `, ${one.providers.join(", ")}`,
+            `, by ${one.scope}`,
+          ],
+        },
         { head: "Reads", number: true, cell: (one) => plural(one.reads.length, "partition") },
         { head: "Writes", wide: true, cell: (one) => one.writes.join(", ") || "–" },
         { head: "Run", cell: (one) => el("code", { title: one.incarnation }, one.incarnation.slice(0, 8)) },
@@ -57,7 +74,17 @@ function list(context, rows, total) {
 /** The column of buttons, for those who may; a button that cannot be pressed in every row would only be in the way. */
 function evictions(context) {
   if (!may(context.me, "admin")) return [];
-  const button = (one) => el("button", { type: "button", "data-key": `evict-${name(one)}`, "aria-label": `Evict ${name(one)}`, onclick: () => evict(context, one) }, "Evict…");
+  const button = (one) =>
+    el(
+      "button",
+      {
+        type: "button",
+        "data-key": `evict-${name(one)}`,
+        "aria-label": `Evict ${name(one)}`,
+        onclick: () => evict(context, one),
+      },
+      "Evict…",
+    );
   return [{ head: "Evict", cell: button }];
 }
 
@@ -76,11 +103,18 @@ function evict(context, one) {
     danger: true,
     word: name(one),
     content: [
-      el("p", {}, "Its run is over: when it still lives it stops and registers anew. No checkpoint begins until it has surely stopped."),
-      one.state === "connected" && el("p", { class: "box warn" }, "It is connected: its application loses its connections to Kafka for a moment."),
+      el(
+        "p",
+        {},
+        "Its run is over: when it still lives it stops and registers anew. No checkpoint begins until it has surely stopped.",
+      ),
+      one.state === "connected" &&
+        el("p", { class: "box warn" }, "It is connected: its application loses its connections to Kafka for a moment."),
     ],
     act: async () => {
-      const evicted = await remove(`v1/sidecars/${encodeURIComponent(one.service)}/${encodeURIComponent(one.instance)}`);
+      const evicted = await remove(
+        `v1/sidecars/${encodeURIComponent(one.service)}/${encodeURIComponent(one.instance)}`,
+      );
       context.refresh();
       return duration(evicted.settles_in_ms);
     },

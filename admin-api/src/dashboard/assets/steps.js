@@ -2,7 +2,13 @@
 
 import { el } from "./dom.js";
 
-const SIGNS = { done: ["✓", "done"], now: ["▶", "under way"], next: ["·", "to come"], failed: ["✕", "did not get done"], skipped: ["–", "not needed"] };
+const SIGNS = {
+  done: ["✓", "done"],
+  now: ["▶", "under way"],
+  next: ["·", "to come"],
+  failed: ["✕", "did not get done"],
+  skipped: ["–", "not needed"],
+};
 
 /** Each of `steps` is `{ state, name, words, note }`; `state` is done, now, next, failed or skipped. */
 export function steps(label, list) {

@@ -12,13 +12,29 @@ export function table({ caption, columns, rows, key, empty = "None.", hideCaptio
   if (rows.length === 0) {
     return el("div", { class: "empty" }, el("p", {}, el("strong", {}, caption), ": ", empty));
   }
-  const head = el("tr", {}, columns.map((column) => el("th", { scope: "col", class: column.number && "number" }, column.head)));
-  const body = rows.map((row) => el("tr", { class: row.rowClass }, columns.map((column) => cell(column, row))));
+  const head = el(
+    "tr",
+    {},
+    columns.map((column) => el("th", { scope: "col", class: column.number && "number" }, column.head)),
+  );
+  const body = rows.map((row) =>
+    el(
+      "tr",
+      { class: row.rowClass },
+      columns.map((column) => cell(column, row)),
+    ),
+  );
   const label = `${caption}, scrolls sideways`;
   return el(
     "div",
     { class: "scroll", tabindex: 0, role: "region", "aria-label": label, "data-key": `table-${key ?? caption}` },
-    el("table", {}, el("caption", { class: hideCaption && "unseen" }, caption), el("thead", {}, head), el("tbody", {}, body)),
+    el(
+      "table",
+      {},
+      el("caption", { class: hideCaption && "unseen" }, caption),
+      el("thead", {}, head),
+      el("tbody", {}, body),
+    ),
   );
 }
 

@@ -19,11 +19,33 @@ export async function takeCheckpoint() {
     label: "Take it",
     content: [
       el("p", {}, "Every service pauses for a moment, usually well below a second, and goes on by itself."),
-      el("div", { class: "field" }, el("label", { for: "mode" }, "How input is held"),
-        el("select", { id: "mode", name: "mode" }, MODES.map(([value, words]) => el("option", { value }, words)))),
-      el("div", { class: "field" }, el("label", { for: "savepoint" }, "Name"),
-        el("input", { id: "savepoint", name: "savepoint", autocomplete: "off", maxlength: 100, "aria-describedby": "savepoint-hint" }),
-        el("p", { id: "savepoint-hint", class: "hint" }, "With a name it is a savepoint, which retention never deletes.")),
+      el(
+        "div",
+        { class: "field" },
+        el("label", { for: "mode" }, "How input is held"),
+        el(
+          "select",
+          { id: "mode", name: "mode" },
+          MODES.map(([value, words]) => el("option", { value }, words)),
+        ),
+      ),
+      el(
+        "div",
+        { class: "field" },
+        el("label", { for: "savepoint" }, "Name"),
+        el("input", {
+          id: "savepoint",
+          name: "savepoint",
+          autocomplete: "off",
+          maxlength: 100,
+          "aria-describedby": "savepoint-hint",
+        }),
+        el(
+          "p",
+          { id: "savepoint-hint", class: "hint" },
+          "With a name it is a savepoint, which retention never deletes.",
+        ),
+      ),
     ],
     act: (form) => {
       const request = {};

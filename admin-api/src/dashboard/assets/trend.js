@@ -20,9 +20,18 @@ export function trend(checkpoints) {
   return el(
     "figure",
     { class: "trend" },
-    el("figcaption", {}, el("h2", {}, "Pause of the last checkpoints"), el("p", { class: "hint" }, words, " A bar leads to its checkpoint.")),
-    svg("svg", { viewBox: `0 0 ${width} ${HEIGHT + FOOT}`, width, height: HEIGHT + FOOT, role: "img", "aria-label": words },
-      svg("line", { class: "axis", x1: 0, x2: width, y1: HEIGHT + 0.5, y2: HEIGHT + 0.5 }), bars),
+    el(
+      "figcaption",
+      {},
+      el("h2", {}, "Pause of the last checkpoints"),
+      el("p", { class: "hint" }, words, " A bar leads to its checkpoint."),
+    ),
+    svg(
+      "svg",
+      { viewBox: `0 0 ${width} ${HEIGHT + FOOT}`, width, height: HEIGHT + FOOT, role: "img", "aria-label": words },
+      svg("line", { class: "axis", x1: 0, x2: width, y1: HEIGHT + 0.5, y2: HEIGHT + 0.5 }),
+      bars,
+    ),
   );
 }
 
@@ -32,7 +41,12 @@ function bar(one, left, longest) {
   const title = `Checkpoint ${one.epoch}: ${fails ? `failed: ${one.reason ?? ""}` : `paused ${duration(one.pause_ms_max)}, took ${duration(one.duration_ms)}`}`;
   return svg(
     "g",
-    { class: fails ? "failed" : "completed", onclick: () => { location.hash = `#/checkpoints/${one.epoch}`; } },
+    {
+      class: fails ? "failed" : "completed",
+      onclick: () => {
+        location.hash = `#/checkpoints/${one.epoch}`;
+      },
+    },
     svg("title", {}, title),
     svg("rect", { class: "target", x: left, y: 0, width: STEP, height: HEIGHT + FOOT }),
     fails

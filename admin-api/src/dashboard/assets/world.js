@@ -22,7 +22,10 @@ export function worldOf(topology, sidecars) {
 
 function serviceOf(service, groups, lag, states) {
   const mine = service.groups.map((name) => groupOf(name, groups.get(name), lag.get(name)));
-  const instances = service.instances.map((name) => ({ name, state: states.get(`${service.service}/${name}`) ?? "lost" }));
+  const instances = service.instances.map((name) => ({
+    name,
+    state: states.get(`${service.service}/${name}`) ?? "lost",
+  }));
   const lags = mine.map((group) => group.lag).filter((one) => one !== null);
   return {
     id: service.service,
@@ -69,16 +72,31 @@ export function lagWords(lag) {
 
 /** The boxes of a world and what leads from one to another. Without topics, edges lead from service to service. */
 export function graphOf(world, { topics, details }) {
-  const boxes = world.services.map((service) => ({ id: `s:${service.id}`, kind: "service", title: service.id, service, lines: lines(service, details), bad: troubles(service).length > 0 }));
+  const boxes = world.services.map((service) => ({
+    id: `s:${service.id}`,
+    kind: "service",
+    title: service.id,
+    service,
+    lines: lines(service, details),
+    bad: troubles(service).length > 0,
+  }));
   const edges = [];
   for (const topic of world.topics) {
     const id = `t:${topic.topic}`;
     if (topics) {
-      boxes.push({ id, kind: "topic", title: topic.topic, topic, lines: [topic.partitions === 0 ? "does not exist" : plural(topic.partitions, "partition")], bad: topic.partitions === 0 });
+      boxes.push({
+        id,
+        kind: "topic",
+        title: topic.topic,
+        topic,
+        lines: [topic.partitions === 0 ? "does not exist" : plural(topic.partitions, "partition")],
+        bad: topic.partitions === 0,
+      });
       for (const writer of topic.writers) edges.push({ from: `s:${writer}`, to: id });
       for (const reader of topic.readers) edges.push({ from: id, to: `s:${reader}` });
     } else {
-      for (const writer of topic.writers) for (const reader of topic.readers) edges.push({ from: `s:${writer}`, to: `s:${reader}` });
+      for (const writer of topic.writers)
+        for (const reader of topic.readers) edges.push({ from: `s:${writer}`, to: `s:${reader}` });
     }
   }
   const seen = new Set();
@@ -94,7 +112,10 @@ function lines(service, details) {
     summary,
     ...wrong,
     ...service.groups.map((group) => `group ${group.name}: ${lagWords(group.lag)}`),
-    ...service.instances.map((one) => `${one.state === "connected" ? "✓" : "✕"} instance ${one.name}: ${one.state === "connected" ? "behind its sidecar" : one.state}`),
+    ...service.instances.map(
+      (one) =>
+        `${one.state === "connected" ? "✓" : "✕"} instance ${one.name}: ${one.state === "connected" ? "behind its sidecar" : one.state}`,
+    ),
     ...service.outside.map(({ member }) => `! ${member}: no sidecar`),
   ];
 }
