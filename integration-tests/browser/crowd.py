@@ -85,9 +85,11 @@ def sidecars():
 
 def pretend(page):
     """From now on the page is told of the crowd."""
-    for path, answer in (("topology", topology()), ("sidecars", sidecars())):
-        body = json.dumps(answer)
-        page.route(
-            f"**/v1/{path}",
-            lambda route, body=body: route.fulfill(status=200, content_type="application/json", body=body),
-        )
+    told = {"topology": json.dumps(topology()), "sidecars": json.dumps(sidecars())}
+
+    def answer(route):
+        body = told[route.request.url.rsplit("/", 1)[1]]
+        route.fulfill(status=200, content_type="application/json", body=body)
+
+    for path in told:
+        page.route(f"**/v1/{path}", answer)
