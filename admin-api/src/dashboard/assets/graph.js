@@ -63,6 +63,7 @@ export class Graph {
 
   /** Draws `boxes` and `edges` anew; what one looks at stays when the boxes are the same. */
   draw(boxes, edges) {
+    if (this.rewrite(boxes, edges)) return;
     const sized = boxes.map((box) => ({ ...box, ...sizeOf(box) }));
     const { at, width, height } = layout(sized, edges);
     const places = new Map(sized.map((box) => [box.id, { ...box, ...at.get(box.id) }]));
@@ -91,6 +92,25 @@ export class Graph {
     if (same && this.window) this.look();
     else this.begin();
     this.mark();
+  }
+
+  /** Writes new words into the boxes there are; false when they are others now, or too small. */
+  rewrite(boxes, edges) {
+    const fits = (box) => {
+      const old = this.places.get(box.id);
+      return old?.bad === box.bad && old.lines.length === box.lines.length && sizeOf(box).width <= old.width;
+    };
+    if (!this.places || boxes.length !== this.places.size || !boxes.every(fits)) return false;
+    if (JSON.stringify(edges) !== JSON.stringify(this.edges)) return false;
+    for (const box of boxes) {
+      const drawn = this.drawn.get(box.id);
+      const lines = [box.title, ...box.lines];
+      drawn.querySelector("title").textContent = lines.join("\n");
+      drawn.querySelectorAll("text").forEach((text, index) => {
+        if (text.textContent !== cut(lines[index])) text.textContent = cut(lines[index]);
+      });
+    }
+    return true;
   }
 
   box(box) {

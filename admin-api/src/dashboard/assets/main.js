@@ -66,6 +66,7 @@ async function refresh() {
   try {
     await view?.refresh?.();
     notice.answered(context.me);
+    if (!context.me.leading) whoAgain();
     if (mine === opened) swap(trouble);
   } catch (problem) {
     if (problem instanceof Problem && problem.status === 401)
