@@ -4,7 +4,7 @@
 // in a table as well: it is one stop for the keyboard, which moves and zooms it.
 
 import { el, svg, swap } from "./dom.js";
-import { layout } from "./layout.js";
+import { WAY_MIDDLE, layout } from "./layout.js";
 
 const CHARS_MAX = 34;
 /** The font of every line, bold as titles are, so that no line is wider than thought. */
@@ -17,6 +17,9 @@ const FRAME_SHARE = 0.65;
 /** How far a line that runs back dips below what it leads between. */
 const DIP_MIN = 60;
 const DIP_MAX = 240;
+/** How far a line runs straight out of its box. */
+const REACH_MIN = 30;
+const BACK_REACH = 70;
 const ZOOM_STEP = 1.3;
 /** Never nearer than this many pixels to a unit, never farther than the whole. */
 const SCALE_MAX = 2;
@@ -65,12 +68,13 @@ export class Graph {
   draw(boxes, edges) {
     if (this.rewrite(boxes, edges)) return;
     const sized = boxes.map((box) => ({ ...box, ...sizeOf(box) }));
-    const { at, width, height } = layout(sized, edges);
+    const { at, ways, width, height } = layout(sized, edges);
     const places = new Map(sized.map((box) => [box.id, { ...box, ...at.get(box.id) }]));
     const ids = [...places.keys()].join("\n");
     const same = ids === this.ids;
     this.ids = ids;
     this.places = places;
+    this.stops = (from, to) => (ways.get(`${from}\n${to}`) ?? []).map((id) => at.get(id));
     this.edges = edges;
     this.drawn = new Map();
     this.bottom = height;
@@ -144,17 +148,24 @@ export class Graph {
     const [a, b] = [this.places.get(from), this.places.get(to)];
     const [x1, y1, x2, y2] = [a.x + a.width, a.y + a.height / 2, b.x, b.y + b.height / 2];
     const back = b.column <= a.column;
-    const reach = back ? 70 : Math.max(30, (x2 - x1) / 2);
     const dip = back ? Math.min(DIP_MAX, DIP_MIN + (x1 - x2) * 0.3) + Math.abs(y1 - y2) / 2 : 0;
     // A curve reaches three quarters of the way to where it is drawn.
     if (back) this.bottom = Math.max(this.bottom, (y1 + y2) / 2 + dip * 0.75);
-    return svg("path", {
-      class: back ? "edge back" : "edge",
-      "marker-end": "url(#arrow)",
-      "data-from": from,
-      "data-to": to,
-      d: `M${x1} ${y1}C${x1 + reach} ${y1 + dip} ${x2 - reach} ${y2 + dip} ${x2 - 2} ${y2}`,
-    });
+    let path = `M${x1} ${y1}`;
+    let [x, y] = [x1, y1];
+    const curve = (toX, toY) => {
+      const reach = back ? BACK_REACH : Math.max(REACH_MIN, (toX - x) / 2);
+      path += `C${x + reach} ${y + dip} ${toX - reach} ${toY + dip} ${toX} ${toY}`;
+      [x, y] = [toX, toY];
+    };
+    for (const stop of back ? [] : this.stops(from, to)) {
+      curve(stop.x, stop.y + WAY_MIDDLE);
+      x = stop.x + stop.columnWidth;
+      path += `H${x}`;
+    }
+    curve(x2 - 2, y2);
+    const look = back ? "edge back" : "edge";
+    return svg("path", { class: look, "marker-end": "url(#arrow)", "data-from": from, "data-to": to, d: path });
   }
 
   /** Marks what was found, and what is beside the one selected; the rest steps back. */

@@ -1,17 +1,27 @@
 // Where the boxes of a layered graph lie: left to right along its edges, with as few crossings as a few sweeps find.
 //
 // Given boxes with sizes and edges between them it answers places, the same for the same input; cycles are broken, and their closing
-// edges run back. It knows nothing of what the boxes are, and takes a second for none of the graphs people look at.
+// edges run back. An edge over several columns gets places of its own between, so that it does not run behind boxes. It knows
+// nothing of what the boxes are, and takes a second for none of the graphs people look at.
+
+/** The middle of a place that an edge has. */
+export const WAY_MIDDLE = 7;
 
 const COLUMN_GAP = 90;
 const ROW_GAP = 16;
 const SWEEPS = 8;
+/** Edges get places of their own in graphs of up to so many boxes: in a crowd nobody follows a single line. */
+const WAYS_BOXES_MAX = 120;
+const WAY_HEIGHT = 2 * WAY_MIDDLE;
 /** A column that would be taller than this many boxes is continued in another beside it. */
 const COLUMN_ROWS_MIN = 14;
 /** A way through more layers than this is laid in fewer: nobody reads a strip of a hundred columns. */
 const LAYERS_MAX = 24;
 
-/** Places `nodes` (`{ id, width, height }`) by `edges` (`{ from, to }`): `{ at: Map of id to { x, y, column }, width, height }`. */
+/**
+ * Places `nodes` (`{ id, width, height }`) by `edges` (`{ from, to }`): `{ at, ways, width, height }`. `at` is where each id is, `ways`
+ * which ids an edge passes on its way, by its ends.
+ */
 export function layout(nodes, edges) {
   const ids = nodes.map((node) => node.id);
   const known = new Set(ids);
@@ -19,9 +29,31 @@ export function layout(nodes, edges) {
     ids,
     edges.filter(({ from, to }) => from !== to && known.has(from) && known.has(to)),
   );
-  const layers = ordered(layered(ids, forward), forward);
   const size = new Map(nodes.map((node) => [node.id, node]));
-  return placed(columns(layers, nodes.length), size, forward);
+  const layers = layered(ids, forward);
+  const { ways, hops } =
+    ids.length <= WAYS_BOXES_MAX ? between(layers, forward, size) : { ways: new Map(), hops: forward };
+  return { ...placed(columns(ordered(layers, hops), nodes.length), size, hops), ways };
+}
+
+/** Gives every edge that passes by a layer a place in it: the places of each edge, by its ends, and the edges from place to place. */
+function between(layers, edges, size) {
+  const rank = new Map(layers.flatMap((layer, index) => layer.map((id) => [id, index])));
+  const ways = new Map();
+  const hops = [];
+  for (const { from, to } of edges) {
+    const way = [];
+    for (let layer = rank.get(from) + 1; layer < rank.get(to); layer += 1) {
+      const id = `${from}\n${to}\n${layer}`;
+      size.set(id, { id, width: 0, height: WAY_HEIGHT });
+      layers[layer].push(id);
+      way.push(id);
+    }
+    const stops = [from, ...way, to];
+    for (let at = 1; at < stops.length; at += 1) hops.push({ from: stops[at - 1], to: stops[at] });
+    if (way.length > 0) ways.set(`${from}\n${to}`, way);
+  }
+  return { ways, hops };
 }
 
 /** The edges with those that close a cycle turned round. */
@@ -134,11 +166,12 @@ function placed(all, size, edges) {
   let x = 0;
   all.forEach((column, index) => {
     let y = 0;
+    const width = Math.max(...column.map((id) => size.get(id).width));
     for (const id of column) {
-      at.set(id, { x, y, column: index });
+      at.set(id, { x, y, column: index, columnWidth: width });
       y += size.get(id).height + ROW_GAP;
     }
-    x += Math.max(...column.map((id) => size.get(id).width)) + COLUMN_GAP;
+    x += width + COLUMN_GAP;
   });
   for (let sweep = 0; sweep < SWEEPS; sweep += 1) {
     for (const column of sweep % 2 === 0 ? all : [...all].reverse()) settle(column, size, beside, at);

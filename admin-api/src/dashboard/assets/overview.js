@@ -98,13 +98,13 @@ function card(title, ...content) {
 function back({ latest: { completed, savepoint } }) {
   if (!completed) {
     return card(
-      "Last completed checkpoint",
+      "Last completed",
       el("p", {}, mark("bad", "✕", "None")),
       el("p", {}, "There is nothing to roll back to. Take a checkpoint."),
     );
   }
   return card(
-    "Last completed checkpoint",
+    "Last completed",
     el(
       "p",
       { class: "large" },
@@ -136,7 +136,7 @@ function savepointMark(checkpoint) {
 }
 
 function failed({ latest: { completed, failed: one }, counts }) {
-  const title = "Last failed checkpoint";
+  const title = "Last failed";
   if (!one)
     return card(
       title,
