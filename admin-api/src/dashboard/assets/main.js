@@ -4,7 +4,7 @@
 // the admin API does not answer and how old what is shown is then. What a view shows is the view's.
 
 import { Problem, token } from "./api.js";
-import { announce, el, swap } from "./dom.js";
+import { announce, el, keep, swap } from "./dom.js";
 import { follow } from "./stream.js";
 import { header } from "./header.js";
 import { login } from "./login.js";
@@ -67,14 +67,14 @@ async function refresh() {
     await view?.refresh?.();
     notice.answered(context.me);
     if (!context.me.leading) whoAgain();
-    if (mine === opened) swap(trouble);
+    if (mine === opened) keep(trouble, null, () => null);
   } catch (problem) {
     if (problem instanceof Problem && problem.status === 401)
       return signOut("The token is not known here any more. Sign in again.");
     if (problem.waits) {
       notice.failed(problem);
       wait = RETRY_MS;
-    } else if (mine === opened) swap(trouble, problemBox(problem, "This cannot be shown"));
+    } else if (mine === opened) keep(trouble, problem.message, () => problemBox(problem, "This cannot be shown"));
     // Not an answer but a mistake of this page: whoever looks into it finds where.
     if (!("title" in problem)) console.error(problem);
   } finally {
@@ -96,7 +96,7 @@ function show() {
   const [wanted, match] = found;
   view?.close?.();
   opened += 1;
-  swap(trouble);
+  keep(trouble, null, () => null);
   swap(main, trouble);
   document.title = `${wanted.title} – ${context.me.deployment} – Cutline`;
   header.at(wanted.nav);
