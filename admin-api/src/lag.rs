@@ -28,17 +28,24 @@ pub type Seen = Result<Vec<GroupLag>, String>;
 
 /// What was seen last. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Lags(Arc<Mutex<Option<(Instant, BTreeSet<GroupId>, Arc<Seen>)>>>);
+pub struct Lags(Arc<Mutex<Option<Look>>>);
+
+#[derive(Debug)]
+struct Look {
+    at: Instant,
+    groups: BTreeSet<GroupId>,
+    seen: Arc<Seen>,
+}
 
 impl Lags {
     /// How far behind `groups` are. Who asks while somebody looks waits for what they see.
     pub async fn of(&self, kafka: &Client, groups: BTreeSet<GroupId>) -> Arc<Seen> {
         let mut last = self.0.lock().await;
-        if let Some((at, of, seen)) = last.as_ref()
-            && at.elapsed() < FRESH_FOR
-            && *of == groups
+        if let Some(look) = last.as_ref()
+            && look.at.elapsed() < FRESH_FOR
+            && look.groups == groups
         {
-            return Arc::clone(seen);
+            return Arc::clone(&look.seen);
         }
         let seen = match tokio::time::timeout(LOOK_MAX, look(kafka, &groups)).await {
             Ok(Ok(lags)) => Ok(lags),
@@ -46,7 +53,11 @@ impl Lags {
             Err(_) => Err(format!("Kafka took longer than {LOOK_MAX:?} to tell")),
         };
         let seen = Arc::new(seen);
-        *last = Some((Instant::now(), groups, Arc::clone(&seen)));
+        *last = Some(Look {
+            at: Instant::now(),
+            groups,
+            seen: Arc::clone(&seen),
+        });
         seen
     }
 }
