@@ -17,6 +17,7 @@ use crate::{
     },
     events::Events,
     history::History,
+    lag::Lags,
     leader::Leadership,
     metrics::Metrics,
     registry::Registry,
@@ -56,6 +57,8 @@ pub struct Parts {
     pub running: Running,
     /// Every checkpoint there is.
     pub history: History,
+    /// How far behind groups are.
+    pub lags: Lags,
     /// Held while retention deletes.
     pub retaining: tokio::sync::Mutex<()>,
     /// Periodic checkpoints.

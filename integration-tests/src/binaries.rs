@@ -59,12 +59,26 @@ fn profile_directory() -> PathBuf {
 /// When the environment cannot be made.
 #[must_use]
 pub fn python() -> PathBuf {
-    let made = Command::new(project_root().join("scripts/prepare-bank-b"))
+    interpreter("prepare-bank-b")
+}
+
+/// The interpreter that drives a browser, from the environment made for it.
+///
+/// # Panics
+/// When the environment or the browser cannot be had.
+#[must_use]
+pub fn browser_python() -> PathBuf {
+    interpreter("prepare-browser")
+}
+
+/// The interpreter of the environment that `scripts/SCRIPT` makes or finds.
+fn interpreter(script: &str) -> PathBuf {
+    let made = Command::new(project_root().join("scripts").join(script))
         .output()
         .expect("a script of the project can be run");
     assert!(
         made.status.success(),
-        "scripts/prepare-bank-b: {}",
+        "scripts/{script}: {}",
         String::from_utf8_lossy(&made.stderr)
     );
     PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())

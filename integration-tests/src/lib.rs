@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod bank;
 pub mod binaries;
+pub mod browser;
 pub mod certificates;
 pub mod checkpoints;
 pub mod events;
@@ -31,6 +32,7 @@ pub mod wait;
 
 pub use admin::{Admin, AdminOptions};
 pub use bank::{Bank, BankOptions};
+pub use browser::Browser;
 pub use kafka::{Kafka, KafkaOptions};
 pub use postgres::Postgres;
 pub use process::{Process, ProcessSpec};

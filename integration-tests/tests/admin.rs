@@ -2,6 +2,8 @@
 
 #[path = "admin/access.rs"]
 mod access;
+#[path = "admin/dashboard.rs"]
+mod dashboard;
 #[path = "admin/tls.rs"]
 mod tls;
 

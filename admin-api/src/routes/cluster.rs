@@ -38,6 +38,7 @@ pub async fn topology(Ready(app): Ready) -> Result<Answer<TopologyView>, Problem
     let groups = groups(&app, &state, &connected, &mut reads).await?;
     let mut names: BTreeSet<&TopicName> = reads.values().flatten().collect();
     names.extend(state.outputs.values().flatten());
+    let lags = app.lags.of(&app.kafka, all_groups(&state)).await;
     let topics = names.into_iter().map(|name| TopicLink {
         topic: name.to_string(),
         partitions: metadata.partition_count(name).unwrap_or(0),
@@ -50,7 +51,13 @@ pub async fn topology(Ready(app): Ready) -> Result<Answer<TopologyView>, Problem
         groups,
         timeline: state.timeline.0,
         masked_partitions: masked_partitions(&state),
+        lag: lags.as_ref().clone().unwrap_or_default(),
+        lag_problem: lags.as_ref().clone().err(),
     }))
+}
+
+fn all_groups(state: &ControlState) -> BTreeSet<GroupId> {
+    state.groups.values().flatten().cloned().collect()
 }
 
 /// Every service

@@ -12,6 +12,7 @@ mod openapi;
 mod probes;
 mod restores;
 mod schedule;
+mod whoami;
 
 use axum::{
     Router,
@@ -23,7 +24,7 @@ use axum::{
 
 use crate::{
     access::{Gate, Guard, Need, Role, pass},
-    link,
+    dashboard, link,
     problem::{METHOD_NOT_ALLOWED, NOT_FOUND, Problem},
     ready::Shell,
 };
@@ -121,6 +122,7 @@ fn cluster_table() -> Vec<Row> {
             delete(cluster::evict),
         ),
         ("/v1/events", &[("get", LOOK)], get(events::stream)),
+        ("/v1/whoami", &[("get", LOOK)], get(whoami::whoami)),
         ("/metrics", &[("get", LOOK)], get(probes::metrics)),
     ]
 }
@@ -133,6 +135,22 @@ fn open_table() -> Vec<Row> {
             get(docs::openapi),
         ),
         ("/docs", &[("get", Need::Nothing)], get(docs::page)),
+        ("/", &[("get", Need::Nothing)], get(dashboard::from_root)),
+        (
+            "/dashboard",
+            &[("get", Need::Nothing)],
+            get(dashboard::from_bare),
+        ),
+        (
+            "/dashboard/",
+            &[("get", Need::Nothing)],
+            get(dashboard::page),
+        ),
+        (
+            "/dashboard/{file}",
+            &[("get", Need::Nothing)],
+            get(dashboard::file),
+        ),
         ("/healthz", &[("get", Need::Nothing)], get(probes::healthz)),
         ("/readyz", &[("get", Need::Nothing)], get(probes::readyz)),
     ]
@@ -244,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn with_tokens_only_probes_and_the_description_answer_everyone() {
+    async fn with_tokens_only_probes_the_description_and_the_dashboards_files_answer_everyone() {
         let list = tempfile::NamedTempFile::new().unwrap();
         let hash = "0".repeat(64);
         let entry = format!(r#"{{"name": "a", "role": "viewer", "sha256": "{hash}"}}"#);
@@ -265,7 +283,16 @@ mod tests {
                 }
             }
         }
-        let open = ["/docs", "/healthz", "/openapi.json", "/readyz"];
+        let open = [
+            "/",
+            "/dashboard",
+            "/dashboard/",
+            "/dashboard/file",
+            "/docs",
+            "/healthz",
+            "/openapi.json",
+            "/readyz",
+        ];
         assert_eq!(answered, open.map(str::to_owned).into());
     }
 

@@ -5,7 +5,8 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 
-use super::{checkpoints, cluster, docs, events, probes, restores, schedule};
+use super::{checkpoints, cluster, docs, events, probes, restores, schedule, whoami};
+use crate::dashboard;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,6 +35,11 @@ use super::{checkpoints, cluster, docs, events, probes, restores, schedule};
         schedule::show,
         schedule::set,
         events::stream,
+        whoami::whoami,
+        dashboard::from_root,
+        dashboard::from_bare,
+        dashboard::page,
+        dashboard::file,
         docs::openapi,
         docs::page,
         probes::healthz,

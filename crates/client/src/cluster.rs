@@ -136,6 +136,38 @@ pub struct TopologyView {
     pub timeline: u64,
     /// How many partitions have masks in force.
     pub masked_partitions: usize,
+    /// How far behind the groups are that have committed anything, as of a few seconds ago at most.
+    #[serde(default)]
+    pub lag: Vec<GroupLag>,
+    /// Why `lag` could not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_problem: Option<String>,
+}
+
+/// How far behind a group is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupLag {
+    /// The group.
+    pub group: String,
+    /// Offsets between what it has committed and the ends, over all partitions. Markers of transactions have offsets too.
+    pub lag: u64,
+    /// Each partition it has committed on.
+    pub partitions: Vec<PartitionLag>,
+}
+
+/// How far behind a group is on one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PartitionLag {
+    /// The topic.
+    pub topic: String,
+    /// The partition's index.
+    pub partition: i32,
+    /// The offset of the next record, as committed.
+    pub committed: i64,
+    /// The end: one past the last replicated record.
+    pub end: i64,
+    /// What lies between.
+    pub lag: u64,
 }
 
 /// One topic between services.

@@ -13,6 +13,7 @@ mod http;
 mod problem;
 mod restore;
 mod schedule;
+mod whoami;
 
 pub use checkpoint::{
     CheckpointAccepted, CheckpointCounts, CheckpointDetail, CheckpointList, CheckpointQuery,
@@ -20,8 +21,8 @@ pub use checkpoint::{
     MarkerView, OffsetView, PositionView, ProcessView, Spread, Summary, TopicView, VerifyReport,
 };
 pub use cluster::{
-    EvictedView, GroupView, MemberView, ServiceView, SidecarState, SidecarView, TopicLink,
-    TopologyView,
+    EvictedView, GroupLag, GroupView, MemberView, PartitionLag, ServiceView, SidecarState,
+    SidecarView, TopicLink, TopologyView,
 };
 pub use event::{EVENT_RESET, Event};
 pub use http::{AdminClient, AdminError, EventStream};
@@ -31,3 +32,4 @@ pub use restore::{
     RestoreAnswer, RestoreJournalEntry, RestorePlan, RestoreRequest, RestoreStatus, RestoreView,
 };
 pub use schedule::{ScheduleRequest, ScheduleView};
+pub use whoami::WhoamiView;
