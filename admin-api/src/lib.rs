@@ -10,6 +10,7 @@ pub mod busy;
 pub mod config;
 pub mod coordination;
 pub mod detail;
+pub mod diagnosis;
 pub mod events;
 pub mod history;
 pub mod leader;

@@ -5,7 +5,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 
-use super::{checkpoints, cluster, docs, events, probes, restores, schedule};
+use super::{checkpoints, cluster, diagnosis, docs, events, probes, restores, schedule};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +31,8 @@ use super::{checkpoints, cluster, docs, events, probes, restores, schedule};
         cluster::sidecars,
         cluster::connect,
         cluster::evict,
+        diagnosis::diagnosis,
+        diagnosis::whoami,
         schedule::show,
         schedule::set,
         events::stream,

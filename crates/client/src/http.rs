@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     CheckpointAccepted, CheckpointDetail, CheckpointList, CheckpointQuery, CheckpointRequest,
-    CheckpointStatus, EvictedView, ProblemDetails, RestoreAnswer, RestoreRequest, RestoreView,
-    ScheduleRequest, ScheduleView, ServiceView, SidecarView, TopologyView, VerifyReport,
+    CheckpointStatus, DiagnosisView, EvictedView, ProblemDetails, RestoreAnswer, RestoreRequest,
+    RestoreView, ScheduleRequest, ScheduleView, ServiceView, SidecarView, TopologyView,
+    VerifyReport, WhoamiView,
 };
 
 pub use stream::EventStream;
@@ -262,6 +263,16 @@ impl AdminClient {
             sidecar.instance.as_str(),
         ]);
         self.answer(self.http.delete(url)).await
+    }
+
+    /// What the admin API finds when it looks at its surroundings.
+    pub async fn diagnosis(&self) -> Result<DiagnosisView, AdminError> {
+        self.read(&["v1", "diagnosis"]).await
+    }
+
+    /// Who it takes the asker for.
+    pub async fn whoami(&self) -> Result<WhoamiView, AdminError> {
+        self.read(&["v1", "whoami"]).await
     }
 
     /// The schedule.
