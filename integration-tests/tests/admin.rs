@@ -2,6 +2,10 @@
 
 #[path = "admin/access.rs"]
 mod access;
+#[path = "admin/doctor.rs"]
+mod doctor;
+#[path = "admin/verbs.rs"]
+mod verbs;
 
 use std::time::Duration;
 
