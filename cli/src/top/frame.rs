@@ -289,7 +289,7 @@ mod tests {
                 "{lines:#?}"
             );
             assert!(
-                lines.last().unwrap().contains("epoch=49"),
+                lines.last().unwrap().contains("checkpoint.phase"),
                 "{sidecars}: {lines:#?}"
             );
         }
