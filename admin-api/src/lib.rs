@@ -11,6 +11,7 @@ pub mod config;
 pub mod coordination;
 pub mod dashboard;
 pub mod detail;
+pub mod diagnosis;
 pub mod events;
 pub mod history;
 pub mod inject;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::{
     app::App,
+    diagnosis::{Diagnoses, Obstacle, Surroundings},
     metrics::Metrics,
     problem::{NOT_LEADING, NOT_READY, Problem},
 };
@@ -21,7 +22,9 @@ pub struct Shell(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     app: OnceLock<App>,
-    waiting_for: Mutex<String>,
+    waiting_for: Mutex<Option<Obstacle>>,
+    surroundings: Mutex<Surroundings>,
+    diagnoses: Diagnoses,
     metrics: Metrics,
 }
 
@@ -33,8 +36,31 @@ impl Shell {
     }
 
     /// Notes what the start waits for.
-    pub fn set_waiting_for(&self, what: impl Into<String>) {
-        *self.0.waiting_for.lock() = what.into();
+    pub fn set_waiting_for(&self, obstacle: Obstacle) {
+        *self.0.waiting_for.lock() = Some(obstacle);
+    }
+
+    /// What the start waits for, as long as it does.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        self.0.waiting_for.lock().clone()
+    }
+
+    /// Notes where the parts are looked for.
+    pub fn set_surroundings(&self, surroundings: Surroundings) {
+        *self.0.surroundings.lock() = surroundings;
+    }
+
+    /// Where the parts are looked for.
+    #[must_use]
+    pub fn surroundings(&self) -> Surroundings {
+        self.0.surroundings.lock().clone()
+    }
+
+    /// What was found when somebody asked.
+    #[must_use]
+    pub fn diagnoses(&self) -> &Diagnoses {
+        &self.0.diagnoses
     }
 
     /// What is counted.
@@ -49,8 +75,19 @@ impl Shell {
     /// 503 before.
     pub fn app(&self) -> Result<App, Problem> {
         self.0.app.get().cloned().ok_or_else(|| {
-            let waiting_for = self.0.waiting_for.lock();
-            let detail = format!("this admin API is starting: {waiting_for}; try again shortly");
+            let waiting_for = match self.obstacle() {
+                None => String::new(),
+                Some(Obstacle { part, error: None }) => {
+                    format!(": {} is being reached", part.words())
+                }
+                Some(Obstacle {
+                    part,
+                    error: Some(error),
+                }) => {
+                    format!(": {} cannot be used ({error})", part.words())
+                }
+            };
+            let detail = format!("this admin API is starting{waiting_for}; try again shortly");
             Problem::new(NOT_READY, detail)
         })
     }

@@ -31,6 +31,7 @@ use crate::{
     busy::Busy,
     config::Config,
     coordination::{Barriers, Running, eviction, owner, recovery, schedule::Schedule},
+    diagnosis::{Obstacle, Part, Surroundings},
     events::Events,
     history::History,
     inject::{self, Template, TemplateError},
@@ -223,7 +224,12 @@ async fn live(
 
 /// Reaches everything that is needed, however long it takes.
 async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> App {
-    let kafka = eventually(shell, "Kafka", || {
+    shell.set_surroundings(Surroundings {
+        deployment: config.deployment.clone(),
+        kafka: config.kafka.clone(),
+        store: config.store.to_string(),
+    });
+    let kafka = eventually(shell, Part::Kafka, || {
         let options = ClientOptions {
             client_id: format!("cutline-admin.{}", config.deployment),
             ..ClientOptions::default()
@@ -232,7 +238,7 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
         async move { Client::connect(&bootstrap, options).await }
     })
     .await;
-    let control = eventually(shell, "the control topic", || {
+    let control = eventually(shell, Part::ControlTopic, || {
         let options = control_options(&config);
         async move { ControlTopic::open(&options).await }
     })
@@ -240,7 +246,7 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
     let run = uuid::Uuid::new_v4().to_string();
     let cluster = kafka.metadata().cluster_id.clone().unwrap_or_default();
     let owner = owner(&config.deployment, &cluster, &run);
-    let repository = eventually(shell, "the store", || {
+    let repository = eventually(shell, Part::Store, || {
         let (spec, owner) = (config.store.clone(), owner.clone());
         async move {
             let repository = Repository::open(spec.open().await?).await?;
@@ -294,22 +300,23 @@ fn control_options(config: &Config) -> ControlOptions {
     }
 }
 
-async fn eventually<T, E, F, Fut>(shell: &Shell, what: &str, attempt: F) -> T
+async fn eventually<T, E, F, Fut>(shell: &Shell, part: Part, attempt: F) -> T
 where
     E: std::fmt::Display,
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    shell.set_waiting_for(format!("{what} is being reached"));
+    let waiting_for = |error| shell.set_waiting_for(Obstacle { part, error });
+    waiting_for(None);
     let mut said = String::new();
     loop {
         let error = match attempt().await {
             Ok(value) => return value,
             Err(error) => error.to_string(),
         };
-        shell.set_waiting_for(format!("{what} cannot be used ({error})"));
+        waiting_for(Some(error.clone()));
         if said != error {
-            tracing::error!(what, error, "cannot be used; trying again");
+            tracing::error!(what = part.words(), error, "cannot be used; trying again");
             said = error;
         }
         tokio::time::sleep(RETRY_PAUSE).await;

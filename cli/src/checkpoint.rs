@@ -8,12 +8,14 @@ mod diff;
 mod list;
 mod verify;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use cutline_client::{CheckpointStatus, CheckpointView};
 use cutline_model::Epoch;
 use serde_json::json;
 
 use crate::{
+    completions,
+    confirm::confirm,
     failure::Failure,
     page::Page,
     quantity::{ms, utc, whole_bytes, whole_ms},
@@ -31,32 +33,55 @@ pub enum Verb {
     /// Show all that is known of a checkpoint
     Describe {
         /// The checkpoint
+        #[arg(add = completions::epochs())]
         epoch: u64,
+    },
+    /// Show all that is known of the last checkpoint
+    #[command(after_long_help = "Examples:\n  cutline checkpoint latest -o json | jq .epoch")]
+    Latest {
+        /// The last one that stands so
+        #[arg(long, value_name = "STATUS", default_value = "completed")]
+        status: Ended,
     },
     /// Delete a checkpoint
     Delete {
         /// The checkpoint
+        #[arg(add = completions::epochs())]
         epoch: u64,
+        /// Do not ask first
+        #[arg(long)]
+        yes: bool,
     },
     /// Read all of a checkpoint; exits 0 only when it is whole
     Verify {
         /// The checkpoint
+        #[arg(add = completions::epochs())]
         epoch: u64,
     },
     /// Compare two checkpoints
     Diff {
         /// The one to compare from
-        #[arg(value_name = "A")]
+        #[arg(value_name = "A", add = completions::epochs())]
         from: u64,
         /// The one to compare to
-        #[arg(value_name = "B")]
+        #[arg(value_name = "B", add = completions::epochs())]
         to: u64,
     },
     /// End a checkpoint that is in progress
     Abort {
         /// The checkpoint
+        #[arg(add = completions::epochs())]
         epoch: u64,
     },
+}
+
+/// How a checkpoint may have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ended {
+    /// It can be restored
+    Completed,
+    /// It counts for nothing
+    Failed,
 }
 
 /// Does it.
@@ -68,15 +93,17 @@ pub async fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Create(arguments) => create::run(session, arguments).await,
         Verb::List(arguments) => list::run(session, &arguments).await,
         Verb::Describe { epoch } => describe::run(session, Epoch(epoch)).await,
-        Verb::Delete { epoch } => delete(session, Epoch(epoch)).await,
+        Verb::Latest { status } => describe::latest(session, status).await,
+        Verb::Delete { epoch, yes } => delete(session, Epoch(epoch), yes).await,
         Verb::Verify { epoch } => verify::run(session, Epoch(epoch)).await,
         Verb::Diff { from, to } => diff::run(session, Epoch(from), Epoch(to)).await,
         Verb::Abort { epoch } => abort(session, Epoch(epoch)).await,
     }
 }
 
-async fn delete(session: &Session, epoch: Epoch) -> Result<(), Failure> {
+async fn delete(session: &Session, epoch: Epoch, yes: bool) -> Result<(), Failure> {
     let what = format!("delete checkpoint {epoch}");
+    confirm(session, &what, &epoch.to_string(), yes)?;
     let deleted = session.client.delete_checkpoint(epoch);
     session.ask(&what, deleted).await?;
     let page = Page::new().line(format!("checkpoint {epoch} is deleted"));

@@ -23,6 +23,7 @@ const BEFORE_ALL: &str = "0";
 
 /// What to show.
 #[derive(Debug, Args)]
+#[command(after_long_help = "Examples:\n  cutline events\n  cutline events --follow -o json")]
 pub struct Arguments {
     /// Show what happens from now on, until ended or for as long as --timeout says; without it, what the admin API remembers
     #[arg(long)]
@@ -116,7 +117,8 @@ fn failed(what: &str, error: AdminError) -> Failure {
 }
 
 /// The event for people: when, what kind, and what belongs to it as `name=value`.
-fn line(event: &Event) -> String {
+#[must_use]
+pub fn line(event: &Event) -> String {
     let at = event.at.strftime("%Y-%m-%d %H:%M:%S%.3fZ");
     let mut line = format!("{at}  {}", event.kind);
     match &event.data {

@@ -5,7 +5,7 @@
 
 use std::{fmt, io, io::Write, process::ExitCode, time::Duration};
 
-use cutline_client::AdminError;
+use cutline_client::{AdminError, ProblemDetails};
 
 use crate::{page::printable, quantity, session::ADMIN_DEFAULT};
 
@@ -13,9 +13,6 @@ use crate::{page::printable, quantity, session::ADMIN_DEFAULT};
 const EXIT_NOT_DONE: u8 = 1;
 /// The exit code of what was not understood; the same as clap's.
 const EXIT_USAGE: u8 = 2;
-
-/// The code of an admin API that speaks TLS and was asked without.
-const PLAIN_HTTP: &str = "CL0221";
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -136,19 +133,15 @@ fn about(error: &AdminError) -> Vec<String> {
             if let Some(after) = retry_after {
                 more.push(format!("ask again in {}", quantity::duration(*after)));
             }
-            if details.status == 401 {
-                more.push("give a token with --token-file PATH or CUTLINE_TOKEN_FILE".to_owned());
-            }
-            if details.code == PLAIN_HTTP {
-                more.push("give --admin or CUTLINE_ADMIN with https://".to_owned());
-            }
+            more.extend(cure_of(details).map(str::to_owned));
             more
         }
         AdminError::Unreachable { address, .. } if address == ADMIN_DEFAULT => vec![format!(
-            "start cutline-admin there, or say where it is: --admin URL or CUTLINE_ADMIN (the default is {ADMIN_DEFAULT})"
+            "start cutline-admin there, or say where it is: --admin URL, CUTLINE_ADMIN or a context (the default is {ADMIN_DEFAULT}); cutline doctor looks closer"
         )],
         AdminError::Unreachable { .. } => vec![
-            "see that cutline-admin runs there, or correct --admin URL or CUTLINE_ADMIN".to_owned(),
+            "see that cutline-admin runs there, or correct --admin URL, CUTLINE_ADMIN or the context; cutline doctor looks closer"
+                .to_owned(),
         ],
         AdminError::Unexpected { .. } => vec![
             "see that --admin or CUTLINE_ADMIN names an admin API, and one of this version"
@@ -158,10 +151,28 @@ fn about(error: &AdminError) -> Vec<String> {
     }
 }
 
+/// What this command can do about a problem; the detail says what the admin API knows.
+fn cure_of(problem: &ProblemDetails) -> Option<&'static str> {
+    Some(match problem.code.as_str() {
+        "CL0200" => "what it waits for, and the cure: cutline doctor",
+        "CL0201" => "where the leader is: cutline doctor",
+        "CL0202" => "see it: cutline checkpoint list; end it: cutline checkpoint abort EPOCH",
+        "CL0203" => "see it: cutline restore list",
+        "CL0211" | "CL0212" => "what is wrong with it: cutline doctor",
+        "CL0219" => {
+            "who you are taken for: cutline whoami; use a token with the role that is needed"
+        }
+        // It speaks TLS and was asked without.
+        "CL0221" => "give --admin, CUTLINE_ADMIN or the context with https://",
+        _ if problem.status == 401 => {
+            "give a token with --token-file PATH, CUTLINE_TOKEN_FILE, or a context that has one"
+        }
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use cutline_client::ProblemDetails;
-
     use super::*;
 
     fn problem(detail: &str) -> Failure {
@@ -185,7 +196,7 @@ mod tests {
     fn a_problem_is_told_with_title_code_detail_and_when_to_ask_again() {
         assert_eq!(
             problem("another one leads").words(),
-            "error: cannot delete checkpoint 7: not leading\n  CL0201 another one leads\n  ask again in 2 s\n"
+            "error: cannot delete checkpoint 7: not leading\n  CL0201 another one leads\n  ask again in 2 s\n  where the leader is: cutline doctor\n"
         );
     }
 

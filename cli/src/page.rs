@@ -99,6 +99,25 @@ fn render_facts(facts: &[(&'static str, String)]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// `text` in lines of at most `width` characters that begin with `indent`; a longer word has a line of its own.
+#[must_use]
+pub fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let needed = line.chars().count() + 1 + word.chars().count();
+        if !line.is_empty() && needed > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        line += if line.is_empty() { indent } else { " " };
+        line += word;
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
 /// `text` without anything that a terminal would obey.
 #[must_use]
 pub fn printable(text: &str) -> String {

@@ -9,7 +9,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::page::printable;
+use crate::{page::printable, stage::Stage};
 
 /// How often a terminal is drawn anew.
 const TICK: Duration = Duration::from_millis(120);
@@ -27,8 +27,7 @@ impl Progress {
     pub fn new(on_terminal: bool) -> Self {
         let bar = on_terminal.then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}");
-            bar.set_style(style.expect("the template names fields that exist"));
+            bar.set_style(style("{spinner} {elapsed} {wide_msg}"));
             bar.enable_steady_tick(TICK);
             bar
         });
@@ -50,6 +49,20 @@ impl Progress {
         }
     }
 
+    /// It has come so far, which `text` says in words.
+    pub fn reaches(&mut self, stage: Stage, text: &str) {
+        if let Some(bar) = &self.bar {
+            if bar.length().is_none() {
+                bar.set_style(
+                    style("{spinner} {elapsed} [{bar:24}] {wide_msg}").progress_chars("#>."),
+                );
+            }
+            bar.set_length(stage.of as u64);
+            bar.set_position(stage.done as u64);
+        }
+        self.stands(text);
+    }
+
     /// Something happened that shall stay to be read.
     pub fn happened(&mut self, text: &str) {
         match &self.bar {
@@ -65,6 +78,10 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template names fields that exist")
 }
 
 fn say(text: &str) {

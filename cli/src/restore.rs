@@ -9,6 +9,7 @@ use cutline_client::{RestoreStatus, RestoreView};
 use cutline_model::Epoch;
 
 use crate::{
+    completions,
     failure::Failure,
     page::Page,
     quantity::{utc, whole_ms},
@@ -20,8 +21,12 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Show what a restore would do, and do nothing; exits 0 only when it could be done
+    #[command(
+        after_long_help = "Examples:\n  cutline restore plan 42\n  cutline restore plan 42 --services orders,payments"
+    )]
     Plan {
         /// The checkpoint
+        #[arg(add = completions::epochs())]
         epoch: u64,
         /// Only these services; all of the checkpoint's when not given
         #[arg(long, value_delimiter = ',', value_name = "A,B", value_parser = NonEmptyStringValueParser::new())]
@@ -32,6 +37,7 @@ pub enum Verb {
     /// Show all that is known of a restore
     Describe {
         /// The restore
+        #[arg(add = completions::restores())]
         id: String,
     },
     /// Show every restore, newest first
@@ -39,6 +45,7 @@ pub enum Verb {
     /// End a restore that has put nothing back yet
     Abort {
         /// The restore
+        #[arg(add = completions::restores())]
         id: String,
     },
 }

@@ -19,6 +19,9 @@ pub enum Verb {
     /// Show the schedule in force
     Show,
     /// Replace the schedule until the admin API restarts; what is not given becomes as configured
+    #[command(
+        after_long_help = "Examples:\n  cutline schedule set --interval 5m --min-pause 30s\n  cutline schedule set --off"
+    )]
     Set(Replacement),
 }
 

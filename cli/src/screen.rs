@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     page::{Page, printable},
@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// How data is written to stdout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Tables for people
     Table,
@@ -43,6 +44,12 @@ impl Screen {
     #[must_use]
     pub fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// The width of the terminal, when stdout is one.
+    #[must_use]
+    pub fn width(&self) -> Option<u16> {
+        self.width
     }
 
     /// Writes `value` as JSON, or `page`, which is the same for people.

@@ -24,6 +24,14 @@ const OUTAGE_MAX: Duration = Duration::from_secs(30);
 /// The longest that an admin API can make a wait pause between two questions.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 
+/// The token in the file at `path`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn token_in(path: &Path) -> std::io::Result<String> {
+    Ok(std::fs::read_to_string(path)?.trim().to_owned())
+}
+
 /// One run.
 #[derive(Debug)]
 pub struct Session {
@@ -31,6 +39,7 @@ pub struct Session {
     pub client: AdminClient,
     /// Where to write.
     pub screen: Screen,
+    context: Option<String>,
     timeout: Option<Duration>,
     deadline: Option<Instant>,
 }
@@ -43,7 +52,7 @@ impl Session {
     /// When the address is none, or the token or a certificate cannot be read.
     pub fn new(
         address: &str,
-        tls: tls::Arguments,
+        tls: &tls::Files,
         token_file: Option<&Path>,
         format: Format,
         timeout: Option<Duration>,
@@ -54,26 +63,49 @@ impl Session {
         };
         let mut client = client.map_err(|error| match error {
             AdminError::Tls(error) => Failure::Usage(error.to_string()),
-            error => Failure::Usage(format!("--admin or CUTLINE_ADMIN: {error}")),
+            error => Failure::Usage(format!("--admin, CUTLINE_ADMIN or the context: {error}")),
         })?;
         if let Some(path) = token_file {
             let wrong = |error: &dyn Display| {
                 let path = path.display();
                 Failure::Usage(format!(
-                    "--token-file or CUTLINE_TOKEN_FILE: {path}: {error}"
+                    "--token-file, CUTLINE_TOKEN_FILE or the context's token-file: {path}: {error}"
                 ))
             };
-            let token = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-            let with_token = client.with_token(token.trim());
+            let token = token_in(path).map_err(|error| wrong(&error))?;
+            let with_token = client.with_token(&token);
             client = with_token.map_err(|error| wrong(&error))?;
         }
         Ok(Self {
             client,
             screen: Screen::new(format),
+            context: None,
             timeout,
             // A deadline too far to be told is none.
             deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         })
+    }
+
+    /// The same, as `context` says it.
+    #[must_use]
+    pub fn in_context(mut self, context: Option<String>) -> Self {
+        self.context = context;
+        self
+    }
+
+    /// The context that says where the admin API is, if any.
+    #[must_use]
+    pub fn context(&self) -> Option<&str> {
+        self.context.as_deref()
+    }
+
+    /// Where the admin API is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match &self.context {
+            Some(context) => format!("{context} ({})", self.client.address()),
+            None => self.client.address().to_owned(),
+        }
     }
 
     /// When `--timeout` has passed.

@@ -7,7 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{failure::Failure, session::Session};
+use crate::{failure::Failure, screen::Screen};
 
 /// So that a token that turns up somewhere is known for what it is.
 const PREFIX: &str = "cutline_";
@@ -18,6 +18,9 @@ const RANDOM_BYTES: usize = 32;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Make a token, and the entry of the admin API's list that lets its bearer in
+    #[command(
+        after_long_help = "Examples:\n  cutline token new --name anna --role operator\n  cutline token new --name \"orders' sidecars\" --role sidecar --service orders"
+    )]
     New {
         /// Whose it is, as the audit log will say
         #[arg(long)]
@@ -64,7 +67,7 @@ struct Entry {
 ///
 /// # Errors
 /// When what is asked for means nothing, or stdout takes no more.
-pub fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
+pub fn run(screen: &Screen, verb: Verb) -> Result<(), Failure> {
     let Verb::New {
         name,
         role,
@@ -75,7 +78,6 @@ pub fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         return Err(Failure::Usage(words.to_owned()));
     }
     let made = make(name, role, service);
-    let screen = &session.screen;
     screen.show_line(&made, &format!("token  {}", made.token))?;
     if !screen.is_json() {
         let entry = serde_json::to_string(&made.entry).map_err(std::io::Error::from)?;

@@ -4,8 +4,12 @@
 mod access;
 #[path = "admin/dashboard.rs"]
 mod dashboard;
+#[path = "admin/doctor.rs"]
+mod doctor;
 #[path = "admin/tls.rs"]
 mod tls;
+#[path = "admin/verbs.rs"]
+mod verbs;
 
 use std::time::Duration;
 

@@ -368,6 +368,7 @@ fn hello(
         capture: settings.capture,
         providers: states.names(),
         listen: proxy.local().to_string(),
+        program: Some(env!("CARGO_PKG_VERSION").to_owned()),
     }
 }
 

@@ -288,6 +288,8 @@ mod tests {
                 PartitionInfo {
                     leader: Some(1),
                     leader_epoch: 0,
+                    replicas: 1,
+                    in_sync: 1,
                 },
             )]),
         };

@@ -21,6 +21,8 @@ pub struct Hello {
     pub providers: Vec<String>,
     /// Where it listens for its application.
     pub listen: String,
+    /// The version of its program, where it told.
+    pub program: Option<String>,
 }
 
 impl Hello {
@@ -38,6 +40,7 @@ impl Hello {
             capture,
             providers,
             listen,
+            program,
         } = first
         else {
             return Err("the first message must be hello".to_owned());
@@ -62,6 +65,7 @@ impl Hello {
             capture,
             providers,
             listen,
+            program,
         })
     }
 
@@ -77,6 +81,7 @@ impl Hello {
             capture: self.capture,
             providers: self.providers,
             listen: self.listen,
+            program: self.program,
         }
     }
 }

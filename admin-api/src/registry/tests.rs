@@ -13,6 +13,7 @@ fn hello(incarnation: &str) -> Hello {
         capture: Capture::Commit,
         providers: Vec::new(),
         listen: "127.0.0.1:1".to_owned(),
+        program: None,
     }
 }
 
@@ -26,6 +27,7 @@ fn first_frame(version: u32, deployment: &str) -> Uplink {
         capture: Capture::Commit,
         providers: Vec::new(),
         listen: String::new(),
+        program: None,
     }
 }
 

@@ -119,12 +119,17 @@ pub async fn evict(
 }
 
 /// Who is connected: to this admin API, or to the leader as far as that is known.
-async fn connected(app: &App) -> BTreeMap<SidecarId, Connected> {
+pub async fn connected(app: &App) -> BTreeMap<SidecarId, Connected> {
     if app.leadership.is_leading() {
         return app.registry.connected();
     }
     let shared = app.shared.sidecars().await;
     shared.unwrap_or_else(|| app.registry.connected())
+}
+
+/// True when this admin API can tell who is connected: it leads, or Redis tells it.
+pub async fn knows_sidecars(app: &App) -> bool {
+    app.leadership.is_leading() || app.shared.sidecars().await.is_some()
 }
 
 /// Everyone registered or connected.
@@ -173,6 +178,7 @@ fn sidecar_view(
         capture: hello.map(|hello| hello.capture),
         providers: hello.map_or_else(Vec::new, |hello| hello.providers.clone()),
         listen: hello.map(|hello| hello.listen.clone()),
+        version: hello.and_then(|hello| hello.program.clone()),
         connected_at: connected.map(|connected| connected.connected_at),
         app_connections: status.map_or(0, |status| status.app_connections),
         applied: connected
@@ -232,7 +238,9 @@ async fn groups(
 }
 
 /// Which sidecar each known member is behind.
-fn owners(connected: &BTreeMap<SidecarId, Connected>) -> BTreeMap<(GroupId, String), SidecarId> {
+pub fn owners(
+    connected: &BTreeMap<SidecarId, Connected>,
+) -> BTreeMap<(GroupId, String), SidecarId> {
     let mut owners = BTreeMap::new();
     for (id, connected) in connected {
         for group in connected.status.iter().flat_map(|status| &status.groups) {

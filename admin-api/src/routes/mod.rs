@@ -6,6 +6,7 @@
 mod body;
 mod checkpoints;
 mod cluster;
+mod diagnosis;
 mod docs;
 mod events;
 mod openapi;
@@ -28,6 +29,8 @@ use crate::{
     problem::{METHOD_NOT_ALLOWED, NOT_FOUND, Problem},
     ready::Shell,
 };
+
+pub use cluster::{connected, knows_sidecars, owners, sidecar_views};
 
 /// The largest request body, in bytes: requests are a few fields.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -121,6 +124,8 @@ fn cluster_table() -> Vec<Row> {
             &[("delete", RULE)],
             delete(cluster::evict),
         ),
+        ("/v1/diagnosis", &[("get", LOOK)], get(diagnosis::diagnosis)),
+        ("/v1/whoami", &[("get", LOOK)], get(diagnosis::whoami)),
         ("/v1/events", &[("get", LOOK)], get(events::stream)),
         ("/v1/whoami", &[("get", LOOK)], get(whoami::whoami)),
         ("/metrics", &[("get", LOOK)], get(probes::metrics)),

@@ -5,7 +5,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 
-use super::{checkpoints, cluster, docs, events, probes, restores, schedule, whoami};
+use super::{checkpoints, cluster, diagnosis, docs, events, probes, restores, schedule, whoami};
 use crate::dashboard;
 
 #[derive(OpenApi)]
@@ -32,6 +32,8 @@ use crate::dashboard;
         cluster::sidecars,
         cluster::connect,
         cluster::evict,
+        diagnosis::diagnosis,
+        diagnosis::whoami,
         schedule::show,
         schedule::set,
         events::stream,

@@ -93,6 +93,14 @@ impl Shared {
         }
     }
 
+    /// Whether it answers now.
+    pub async fn is_there(&self) -> bool {
+        match &self.0 {
+            Some(inner) => inner.redis.ask::<String>(&cmd("PING")).await.is_ok(),
+            None => false,
+        }
+    }
+
     /// Keeps Redis and this admin API alike for as long as it is not dropped.
     pub async fn run(self, app: App) {
         match &self.0 {

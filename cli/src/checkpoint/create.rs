@@ -12,11 +12,15 @@ use crate::{
     page::Page,
     progress::Progress,
     session::Session,
+    stage::Stage,
     table::{Column, Table},
 };
 
 /// How to take a checkpoint.
 #[derive(Debug, Args)]
+#[command(
+    after_long_help = "Examples:\n  cutline checkpoint create --wait\n  cutline checkpoint create --savepoint before-upgrade --wait"
+)]
 pub struct Arguments {
     /// Name it: a savepoint, which retention keeps
     #[arg(long, value_name = "NAME")]
@@ -111,7 +115,7 @@ async fn last_attempt(
                 epoch = next;
             }
             (CheckpointStatus::Triggered | CheckpointStatus::InProgress, _) => {
-                progress.stands(&standing(view));
+                progress.reaches(Stage::of_phase(view.phase.as_deref()), &standing(view));
                 let paused = session.pause_between_polls(&what).await;
                 paused.map_err(|failure| failure.with_cure(goes_on))?;
             }

@@ -1,8 +1,9 @@
 //! `cutline checkpoint describe`: everything known of one checkpoint.
 
-use cutline_client::{CheckpointDetail, CheckpointView, ProcessView};
+use cutline_client::{CheckpointDetail, CheckpointStatus, CheckpointView, ProcessView};
 use cutline_model::{Epoch, Guarantee};
 
+use super::Ended;
 use crate::{
     failure::Failure,
     page::Page,
@@ -19,6 +20,21 @@ use crate::{
 pub async fn run(session: &Session, epoch: Epoch) -> Result<(), Failure> {
     let answer = session.client.checkpoint(epoch);
     let what = format!("describe checkpoint {epoch}");
+    let detail = session.ask(&what, answer).await?;
+    Ok(session.screen.show(&detail, &page(&detail))?)
+}
+
+/// Shows the last one that ended so.
+///
+/// # Errors
+/// When there is none, or no answer.
+pub async fn latest(session: &Session, status: Ended) -> Result<(), Failure> {
+    let status = match status {
+        Ended::Completed => CheckpointStatus::Completed,
+        Ended::Failed => CheckpointStatus::Failed,
+    };
+    let answer = session.client.latest_checkpoint(status);
+    let what = format!("describe the last checkpoint that is {status}");
     let detail = session.ask(&what, answer).await?;
     Ok(session.screen.show(&detail, &page(&detail))?)
 }

@@ -1,16 +1,25 @@
 //! `cutline restore create`: begins a restore and, when asked, stays with it to its end.
 
+use std::io::IsTerminal;
+
 use clap::{Args, builder::NonEmptyStringValueParser};
 use cutline_client::{AdminError, RestoreAnswer, RestoreRequest, RestoreStatus, RestoreView};
 use cutline_model::Epoch;
 
 use super::{describe, plan, standing, table};
-use crate::{failure::Failure, page::Page, progress::Progress, session::Session};
+use crate::{
+    completions, confirm::confirm, failure::Failure, page::Page, progress::Progress,
+    session::Session, stage::Stage,
+};
 
 /// How to put services back.
 #[derive(Debug, Args)]
+#[command(
+    after_long_help = "Examples:\n  cutline restore create 42 --wait\n  cutline restore create 42 --services orders,payments --wait --yes\n\nOn a terminal the deployment's name has to be typed first; elsewhere nothing is asked."
+)]
 pub struct Arguments {
     /// The checkpoint
+    #[arg(add = completions::epochs())]
     epoch: u64,
     /// Only these services; all of the checkpoint's when not given
     #[arg(long, value_delimiter = ',', value_name = "A,B", value_parser = NonEmptyStringValueParser::new())]
@@ -24,6 +33,9 @@ pub struct Arguments {
     /// Stay until it has ended; exit 0 only when it is COMPLETED
     #[arg(long)]
     wait: bool,
+    /// Do not ask first
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Does it.
@@ -34,11 +46,12 @@ pub async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure>
     let epoch = Epoch(arguments.epoch);
     let request = RestoreRequest {
         epoch,
-        services: arguments.services,
+        services: arguments.services.clone(),
         dry_run: false,
         safety_checkpoint: !arguments.no_safety_checkpoint,
         allow_contamination: arguments.allow_contaminated,
     };
+    asked_for(session, &arguments, &request).await?;
     let what = format!("restore checkpoint {epoch}");
     let answer = session.client.create_restore(&request, None);
     let asked = session.ask(&what, answer).await;
@@ -61,6 +74,27 @@ pub async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure>
         begun.id
     ));
     Ok(())
+}
+
+/// Goes on when a person, if one sits at a terminal, types the deployment's name: it is what tells one installation from another.
+async fn asked_for(
+    session: &Session,
+    arguments: &Arguments,
+    request: &RestoreRequest,
+) -> Result<(), Failure> {
+    if arguments.yes || !std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let (epoch, told) = (request.epoch, session.client.whoami().await);
+    // Without its name the epoch has to do; whatever is wrong with the admin API is said by what follows.
+    let deployment = told.ok().and_then(|view| view.deployment);
+    let word = deployment.unwrap_or_else(|| epoch.to_string());
+    let services = match &request.services {
+        Some(services) => services.join(", "),
+        None => "every service".to_owned(),
+    };
+    let what = format!("put {services} back to checkpoint {epoch}, in place");
+    confirm(session, &what, &word, arguments.yes)
 }
 
 /// A restore that is refused has a plan that says all that stands against it.
@@ -106,7 +140,7 @@ async fn ended(
         "it may go on: `cutline restore describe {id}` shows it, `cutline restore abort {id}` ends it while nothing is put back"
     );
     while !view.status.is_final() {
-        progress.stands(&standing(&view));
+        progress.reaches(Stage::of_step(&view.step), &standing(&view));
         let next = async {
             session.pause_between_polls(&what).await?;
             let ask = || session.client.restore(&id);

@@ -2,5 +2,8 @@
 
 mod checkpoints;
 mod cluster;
+mod completions;
+mod contexts;
 mod restores;
 mod support;
+mod terminal;

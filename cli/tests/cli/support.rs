@@ -64,6 +64,7 @@ pub fn events(events: &[Value]) -> Answer {
 struct Script {
     answers: HashMap<String, VecDeque<Answer>>,
     asked: Vec<(String, Value)>,
+    tokens: Vec<Option<String>>,
 }
 
 /// An admin API that answers what it is told to.
@@ -83,6 +84,7 @@ impl Canned {
                 .map(|(route, answers)| (route.to_owned(), answers.into()))
                 .collect(),
             asked: Vec::new(),
+            tokens: Vec::new(),
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a local port is free");
@@ -100,6 +102,11 @@ impl Canned {
         cutline(&self.url, line).await
     }
 
+    /// The authorization that each question came with.
+    pub fn tokens(&self) -> Vec<Option<String>> {
+        self.script.lock().expect("no holder panics").tokens.clone()
+    }
+
     /// What was asked: `METHOD /path?query`, with the body.
     pub fn asked(&self) -> Vec<(String, Value)> {
         self.script.lock().expect("no holder panics").asked.clone()
@@ -108,6 +115,8 @@ impl Canned {
 
 async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> Response<Body> {
     let route = format!("{} {}", request.method(), request.uri());
+    let token = request.headers().get(header::AUTHORIZATION);
+    let token = token.map(|value| value.to_str().unwrap_or_default().to_owned());
     let body = axum::body::to_bytes(request.into_body(), 1 << 20).await;
     let body = serde_json::from_slice(&body.unwrap_or(Bytes::new())).unwrap_or(Value::Null);
     let mut script = script.lock().expect("no holder panics");
@@ -118,6 +127,7 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> R
     };
     let answer = answer.unwrap_or_else(|| problem(404, "CL0205", "not found", &route));
     script.asked.push((route, body));
+    script.tokens.push(token);
     Response::builder()
         .status(answer.status)
         .header(header::CONTENT_TYPE, answer.content_type)
@@ -152,14 +162,28 @@ impl Done {
 
 /// Runs `cutline` with the words of `line` against the admin API at `url`.
 pub async fn cutline(url: &str, line: &str) -> Done {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cutline"));
+    let mut command = program();
     command
         .args(line.split_whitespace())
-        .env_remove("CUTLINE_OUTPUT")
-        .env_remove("CUTLINE_TIMEOUT")
-        .env("CUTLINE_ADMIN", url)
+        .env("CUTLINE_ADMIN", url);
+    done(command).await
+}
+
+/// The program, with nothing of the surroundings of whoever runs the tests.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cutline"));
+    for name in ["ADMIN", "CONTEXT", "OUTPUT", "TIMEOUT", "TOKEN_FILE"] {
+        command.env_remove(format!("CUTLINE_{name}"));
+    }
+    command
+        .env("XDG_CONFIG_HOME", "/nowhere")
         .stdin(Stdio::null())
         .kill_on_drop(true);
+    command
+}
+
+/// Runs it to its end.
+pub async fn done(mut command: Command) -> Done {
     let output = tokio::time::timeout(COMMAND_DEADLINE, command.output()).await;
     let output = output.expect("it ends in time").expect("it can be run");
     Done {

@@ -20,8 +20,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     CheckpointAccepted, CheckpointDetail, CheckpointList, CheckpointQuery, CheckpointRequest,
-    CheckpointStatus, EvictedView, RestoreAnswer, RestoreRequest, RestoreView, ScheduleRequest,
-    ScheduleView, ServiceView, SidecarView, TopologyView, VerifyReport,
+    CheckpointStatus, DiagnosisView, EvictedView, RestoreAnswer, RestoreRequest, RestoreView,
+    ScheduleRequest, ScheduleView, ServiceView, SidecarView, TopologyView, VerifyReport,
+    WhoamiView,
 };
 use places::Places;
 use question::Question;
@@ -213,6 +214,16 @@ impl AdminClient {
         let (service, instance) = (sidecar.service.as_str(), sidecar.instance.as_str());
         let delete = Question::new(Method::DELETE, &["v1", "sidecars", service, instance]);
         self.answer(delete).await
+    }
+
+    /// What the admin API finds when it looks at its surroundings.
+    pub async fn diagnosis(&self) -> Result<DiagnosisView, AdminError> {
+        self.read(&["v1", "diagnosis"]).await
+    }
+
+    /// Who it takes the asker for.
+    pub async fn whoami(&self) -> Result<WhoamiView, AdminError> {
+        self.read(&["v1", "whoami"]).await
     }
 
     /// The schedule.

@@ -8,6 +8,7 @@ pub mod link;
 
 mod checkpoint;
 mod cluster;
+mod diagnosis;
 mod event;
 mod http;
 mod problem;
@@ -24,6 +25,7 @@ pub use cluster::{
     EvictedView, GroupLag, GroupView, MemberView, PartitionLag, ServiceView, SidecarState,
     SidecarView, TopicLink, TopologyView,
 };
+pub use diagnosis::{DiagnosisView, Finding, Verdict, WhoamiView};
 pub use event::{EVENT_RESET, Event};
 pub use http::{AdminClient, AdminError, EventStream};
 pub use problem::ProblemDetails;

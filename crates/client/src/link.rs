@@ -41,6 +41,9 @@ pub enum Uplink {
         providers: Vec<String>,
         /// Where it listens for its application.
         listen: String,
+        /// The version of its program; older ones do not tell.
+        #[serde(default)]
+        program: Option<String>,
     },
     /// About an epoch.
     Epoch {

@@ -33,6 +33,7 @@ mod restore;
 mod s3;
 mod spec;
 mod timeline;
+mod trial;
 mod verify;
 mod window;
 mod writer;
@@ -60,6 +61,7 @@ pub use restore::{JournalRecord, RestoreSummary};
 pub use s3::{Encryption, S3, S3Address};
 pub use spec::StoreSpec;
 pub use timeline::TimelineRecord;
+pub use trial::{Right, Trial};
 pub use verify::Verified;
 pub use writer::PartWriter;
 

@@ -42,3 +42,48 @@ fn codes(text: &str) -> Vec<String> {
     });
     found.collect()
 }
+
+/// What findings of `cutline doctor` begin with.
+const AREAS: [&str; 10] = [
+    "checkpoints",
+    "connection",
+    "control",
+    "kafka",
+    "redis",
+    "services",
+    "sidecars",
+    "store",
+    "topics",
+    "traffic",
+];
+
+#[test]
+fn every_finding_of_the_doctor_is_explained() {
+    let mut told = BTreeSet::new();
+    for directory in ["admin-api/src/diagnosis", "cli/src/doctor"] {
+        for entry in fs::read_dir(project_root().join(directory)).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            told.extend(findings(&text, '"'));
+        }
+    }
+    assert!(told.len() > 30, "{told:?}");
+    let page = fs::read_to_string(project_root().join("docs/cli.md")).unwrap();
+    let explained: BTreeSet<String> = findings(&page, '`').into_iter().collect();
+    assert_eq!(told, explained);
+}
+
+/// The ids that stand between two `quote`s.
+fn findings(text: &str, quote: char) -> Vec<String> {
+    let words = text.split(quote);
+    let ids = words.filter(|word| {
+        let plain = |name: &str| {
+            !name.is_empty()
+                && name
+                    .chars()
+                    .all(|char| char.is_ascii_lowercase() || char == '-')
+        };
+        let parts = word.split_once('.');
+        parts.is_some_and(|(area, name)| AREAS.contains(&area) && plain(name))
+    });
+    ids.map(str::to_owned).collect()
+}

@@ -6,7 +6,7 @@ use cutline_model::TopicName;
 use kafka_protocol::{
     ResponseError,
     messages::{
-        CreateTopicsRequest, DescribeConfigsRequest,
+        CreateTopicsRequest, DescribeConfigsRequest, DescribeConfigsResponse,
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
         describe_configs_request::DescribeConfigsResource,
     },
@@ -15,6 +15,7 @@ use kafka_protocol::{
 use super::{Client, ClientError, error::check, metadata::text};
 
 const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
 const CLEANUP_POLICY: &str = "cleanup.policy";
 const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
@@ -94,6 +95,29 @@ impl Client {
             .await
     }
 
+    /// What is set for `topic` under each of `keys`, asked once.
+    pub async fn topic_settings(
+        &self,
+        topic: &TopicName,
+        keys: &[&str],
+    ) -> Result<BTreeMap<String, String>, ClientError> {
+        let resource = resource(TOPIC, topic.as_str(), keys);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        settings(&self.call_any(&request).await?)
+    }
+
+    /// What is set at broker `node` under each of `keys`, asked once.
+    pub async fn broker_settings(
+        &self,
+        node: i32,
+        keys: &[&str],
+    ) -> Result<BTreeMap<String, String>, ClientError> {
+        let resource = resource(BROKER, &node.to_string(), keys);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        // Only the broker itself knows what it runs with.
+        settings(&self.call(node, &request).await?)
+    }
+
     async fn topic_configs_once(
         &self,
         topics: &[TopicName],
@@ -123,6 +147,28 @@ impl Client {
         }
         Ok(configs)
     }
+}
+
+fn resource(kind: i8, name: &str, keys: &[&str]) -> DescribeConfigsResource {
+    DescribeConfigsResource::default()
+        .with_resource_type(kind)
+        .with_resource_name(text(name))
+        .with_configuration_keys(Some(keys.iter().map(|key| text(key)).collect()))
+}
+
+fn settings(response: &DescribeConfigsResponse) -> Result<BTreeMap<String, String>, ClientError> {
+    let mut found = BTreeMap::new();
+    for result in &response.results {
+        check(result.error_code, || {
+            format!("configuration of {}", result.resource_name)
+        })?;
+        let entries = result.configs.iter();
+        found.extend(entries.filter_map(|entry| {
+            let value = entry.value.as_ref()?.to_string();
+            Some((entry.name.to_string(), value))
+        }));
+    }
+    Ok(found)
 }
 
 fn read(values: &BTreeMap<&str, &str>) -> TopicConfig {

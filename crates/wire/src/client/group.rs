@@ -37,6 +37,8 @@ pub struct Member {
     pub id: String,
     /// What its client calls itself.
     pub client_id: String,
+    /// Where it comes from, as the broker sees it.
+    pub host: String,
     /// Set for static members.
     pub instance_id: Option<String>,
     /// What it may read now.
@@ -267,6 +269,7 @@ fn consumer_member(member: &DescribedMember, group_epoch: i32) -> Member {
     Member {
         id: member.member_id.to_string(),
         client_id: member.client_id.to_string(),
+        host: member.client_host.trim_start_matches('/').to_owned(),
         instance_id: member.instance_id.as_ref().map(ToString::to_string),
         assignment,
         epoch: Some(member.member_epoch),
@@ -289,6 +292,7 @@ fn classic_member(member: &DescribedGroupMember, stable: bool) -> Result<Member,
     Ok(Member {
         id: member.member_id.to_string(),
         client_id: member.client_id.to_string(),
+        host: member.client_host.trim_start_matches('/').to_owned(),
         instance_id: member.group_instance_id.as_ref().map(ToString::to_string),
         assignment: classic_assignment(&member.member_assignment)?,
         epoch: None,

@@ -49,6 +49,10 @@ pub struct PartitionInfo {
     pub leader: Option<i32>,
     /// The leader's epoch; −1 where unknown.
     pub leader_epoch: i32,
+    /// How many replicas it has.
+    pub replicas: usize,
+    /// How many of them have everything.
+    pub in_sync: usize,
 }
 
 /// One topic, as metadata has it.
@@ -224,6 +228,8 @@ fn read(response: &MetadataResponse) -> Metadata {
                 PartitionInfo {
                     leader,
                     leader_epoch,
+                    replicas: partition.replica_nodes.len(),
+                    in_sync: partition.isr_nodes.len(),
                 },
             )
         });

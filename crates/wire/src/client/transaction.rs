@@ -47,6 +47,8 @@ pub struct ActiveProducer {
     pub producer: MarkerId,
     /// Milliseconds of its last append.
     pub last_timestamp: i64,
+    /// Of its last record; −1 for one that only wrote markers here.
+    pub last_sequence: i32,
     /// Where its open transaction begins on this partition.
     pub transaction_start: Option<Offset>,
 }
@@ -164,6 +166,7 @@ impl Client {
                             producer_epoch: active.producer_epoch as i16,
                         },
                         last_timestamp: active.last_timestamp,
+                        last_sequence: active.last_sequence,
                         transaction_start: Some(active.current_txn_start_offset)
                             .filter(|start| *start >= 0)
                             .map(Offset),
