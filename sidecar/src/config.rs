@@ -21,7 +21,7 @@ pub const SERVICE_OF_A_PLAIN_PROXY: &str = "application";
 pub const CONTROL_STALE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// More connections than this are a mistyped number: each takes two file descriptors here.
-pub const CONNECTIONS_MAX_MAX: usize = 100_000;
+pub const CONNECTIONS_CEILING: usize = 100_000;
 
 /// `cutline-sidecar`.
 pub const PROGRAM: Program = Program {
@@ -213,7 +213,7 @@ fn http(value: &str) -> Result<String, &'static str> {
 
 fn connections(value: &str) -> Result<usize, &'static str> {
     match value.parse() {
-        Ok(count) if (1..=CONNECTIONS_MAX_MAX).contains(&count) => Ok(count),
+        Ok(count) if (1..=CONNECTIONS_CEILING).contains(&count) => Ok(count),
         _ => Err("a number from 1 to 100000 is expected"),
     }
 }
