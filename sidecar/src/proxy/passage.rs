@@ -73,6 +73,8 @@ impl Broker {
                 self.reader.more(ask).await?;
             }
         }
+        // Older versions have nothing after the last records: what those were is told only here.
+        self.look(&mut passing)?;
         Ok(())
     }
 
