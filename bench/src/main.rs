@@ -1,10 +1,13 @@
 //! Measurements against a real Kafka on this machine. Each prints its figures as `name=value`, one a line.
 
 mod backlog;
+mod connections;
+mod filling;
 mod hook;
 mod pause;
 mod proxy;
 mod spread;
+mod usage;
 mod world;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +27,8 @@ enum What {
     Pause(pause::Options),
     /// Whether a backlog costs a checkpoint anything
     Backlog(backlog::Options),
+    /// What many connections that fetch from a backlog cost a sidecar's memory
+    Connections(connections::Options),
 }
 
 #[tokio::main]
@@ -32,5 +37,6 @@ async fn main() {
         What::Proxy(options) => proxy::run(&options).await,
         What::Pause(options) => pause::run(&options).await,
         What::Backlog(options) => backlog::run(&options).await,
+        What::Connections(options) => connections::run(&options).await,
     }
 }

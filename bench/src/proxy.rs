@@ -1,31 +1,27 @@
 //! What a sidecar costs a consumer: rate through it over rate without it, and its CPU time per GiB.
 //!
-//! Direct and proxied rounds alternate within one run, so that a noisy machine disturbs both alike; the medians count.
+//! Rounds directly, through a plain sidecar and through one with a core at rest alternate within one run, so that a noisy machine
+//! disturbs all alike; the medians count.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use integration_tests::{
-    Kafka, KafkaOptions, Process, ProcessSpec, Run, binaries::binary, ports::free_ports, wait_until,
-};
+use integration_tests::{Admin, AdminOptions, Sidecar, SidecarOptions};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
+};
+
+use crate::{
+    filling::{self, RECORD_BYTES},
+    usage::{cpu_seconds, resident_kib_max},
+    world,
 };
 
 const TOPIC: &str = "bench-proxy";
-const RECORD_BYTES: usize = 1_024;
+const BATCH_BYTES: usize = 1_000_000;
 const GIB: f64 = (1_u64 << 30) as f64;
-// Ticks of /proc/PID/stat in a second: fixed at 100 on Linux.
-const TICKS: f64 = 100.0;
-const FLUSH_LIMIT: Duration = Duration::from_secs(60);
-const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(2);
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// How much is measured.
 #[derive(Debug, Args)]
@@ -52,76 +48,57 @@ struct Round {
     reason = "the figures are what the program is for"
 )]
 pub async fn run(options: &Options) {
-    let kafka = Kafka::start(KafkaOptions {
-        heap_mib: 1_024,
-        optimised: true,
-        ..KafkaOptions::default()
-    })
-    .await;
+    let kafka = world::kafka().await;
     kafka.topics().create(TOPIC, options.partitions).await;
     let direct = kafka.bootstrap();
-    fill(&direct, options);
-    let listen = format!("127.0.0.1:{}", free_ports(4)[0]);
-    let sidecar = start_sidecar(&direct, &listen);
-    wait_until(START_LIMIT, "the sidecar to listen", || {
-        let listen = listen.clone();
-        async move { std::net::TcpStream::connect(listen).is_ok() }
+    filling::fill(
+        &direct,
+        TOPIC,
+        options.partitions,
+        options.records,
+        BATCH_BYTES,
+    );
+    let admin = Admin::start(&AdminOptions::over(&direct)).await;
+    let mut plain = Sidecar::start(&SidecarOptions::transparent(&direct)).await;
+    let mut core = Sidecar::start(&SidecarOptions {
+        admin: Some(admin.url()),
+        deployment: "default".into(),
+        ..SidecarOptions::transparent(&direct)
     })
     .await;
-    let pid = sidecar.pid().expect("the sidecar runs");
+    let pid = |sidecar: &mut Sidecar| sidecar.process().pid().expect("the sidecar runs");
+    let (plain_pid, core_pid) = (pid(&mut plain), pid(&mut core));
+    let ways = [
+        (direct, plain_pid),
+        (plain.bootstrap(), plain_pid),
+        (core.bootstrap(), core_pid),
+    ];
+    let consume_all = || ways.each_ref().map(|(at, pid)| consume(at, options, *pid));
     // Once for the page cache and the JVM's compiler, uncounted.
-    consume(&direct, options, pid);
-    consume(&listen, options, pid);
-    let (mut without, mut with) = (Vec::new(), Vec::new());
-    for round in 1..=options.rounds {
-        let (first, second) = (
-            consume(&direct, options, pid),
-            consume(&listen, options, pid),
-        );
+    consume_all();
+    let mut rounds = Vec::new();
+    for number in 1..=options.rounds {
+        let [direct, plain, core] = consume_all();
         println!(
-            "round={round} direct_s={:.3} proxied_s={:.3} cpu_s={:.2}",
-            first.seconds, second.seconds, second.cpu_seconds
+            "round={number} direct_s={:.3} proxied_s={:.3} cpu_s={:.2} with_core_s={:.3} with_core_cpu_s={:.2}",
+            direct.seconds, plain.seconds, plain.cpu_seconds, core.seconds, core.cpu_seconds
         );
-        without.push(first);
-        with.push(second);
+        rounds.push([direct, plain, core]);
     }
     let gib = options.records as f64 * RECORD_BYTES as f64 / GIB;
-    let cpu: f64 = with.iter().map(|round| round.cpu_seconds).sum();
-    println!("direct_mib_per_s={:.0}", gib * 1_024.0 / median(&without));
-    println!("proxied_mib_per_s={:.0}", gib * 1_024.0 / median(&with));
-    println!("rss_mib={}", resident_mib(pid));
-    println!("consume_ratio={:.3}", median(&without) / median(&with));
-    println!("cpu_s_per_gib={:.3}", cpu / (gib * options.rounds as f64));
-}
-
-fn start_sidecar(kafka: &str, listen: &str) -> Process {
-    let log = Run::this().part("sidecar").join("log");
-    let arguments = ["--service", "bench", "--kafka", kafka, "--listen", listen];
-    Process::start(ProcessSpec::new("sidecar", binary("cutline-sidecar"), log).args(arguments))
-}
-
-fn fill(bootstrap: &str, options: &Options) {
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("linger.ms", "20")
-        .set("batch.size", "1000000")
-        .set("queue.buffering.max.kbytes", "262144")
-        .create()
-        .expect("a producer needs a bootstrap only");
-    let value: Vec<u8> = (0..RECORD_BYTES).map(|at| (at * 31 % 251) as u8).collect();
-    for number in 0..options.records {
-        let partition = i32::try_from(number % options.partitions as u64).unwrap_or(0);
-        let mut record = BaseRecord::<(), [u8]>::to(TOPIC)
-            .partition(partition)
-            .payload(&value);
-        while let Err((_, again)) = producer.send(record) {
-            record = again;
-            std::thread::sleep(QUEUE_FULL_PAUSE);
-        }
-    }
-    producer
-        .flush(FLUSH_LIMIT)
-        .expect("the topic can be filled");
+    let seconds = [0, 1, 2].map(|way| median(rounds.iter().map(|round| round[way].seconds)));
+    let cpu = [0, 1, 2].map(|way| {
+        let cpu: f64 = rounds.iter().map(|round| round[way].cpu_seconds).sum();
+        cpu / (gib * options.rounds as f64)
+    });
+    println!("direct_mib_per_s={:.0}", gib * 1_024.0 / seconds[0]);
+    println!("proxied_mib_per_s={:.0}", gib * 1_024.0 / seconds[1]);
+    println!("rss_mib={}", resident_kib_max(plain_pid) / 1_024);
+    println!("rss_mib_with_core={}", resident_kib_max(core_pid) / 1_024);
+    println!("consume_ratio_with_core={:.3}", seconds[0] / seconds[2]);
+    println!("cpu_s_per_gib_with_core={:.3}", cpu[2]);
+    println!("consume_ratio={:.3}", seconds[0] / seconds[1]);
+    println!("cpu_s_per_gib={:.3}", cpu[1]);
 }
 
 // Reads the topic from its beginning to its end, once.
@@ -160,27 +137,8 @@ fn consume(bootstrap: &str, options: &Options, sidecar: u32) -> Round {
     }
 }
 
-fn median(rounds: &[Round]) -> f64 {
-    let mut seconds: Vec<f64> = rounds.iter().map(|round| round.seconds).collect();
+fn median(seconds: impl Iterator<Item = f64>) -> f64 {
+    let mut seconds: Vec<f64> = seconds.collect();
     seconds.sort_by(f64::total_cmp);
     seconds[seconds.len() / 2]
-}
-
-// User and system time of a process, in seconds.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the sidecar runs");
-    // The program's name may hold spaces; what follows it is numbers.
-    let (_, numbers) = stat
-        .rsplit_once(')')
-        .expect("stat names the program in parentheses");
-    let numbers: Vec<&str> = numbers.split_whitespace().collect();
-    let ticks = |at: usize| numbers[at].parse::<f64>().expect("times are numbers");
-    (ticks(11) + ticks(12)) / TICKS
-}
-
-fn resident_mib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the sidecar runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) / 1_024
 }

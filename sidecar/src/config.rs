@@ -10,6 +10,8 @@ use cutline_settings::{Key, Program, Settings, SettingsError, address, brokers, 
 use cutline_tls::{ClientSpec, IdentitySpec, Pem, ServerCheck};
 use url::Url;
 
+use crate::proxy::CONNECTIONS_MAX;
+
 /// A sidecar that is not told otherwise belongs to this deployment.
 pub const DEPLOYMENT_DEFAULT: &str = "default";
 /// An instance that is the only one of its service needs no name.
@@ -19,6 +21,9 @@ pub const SERVICE_OF_A_PLAIN_PROXY: &str = "application";
 /// How long fetches are forwarded without the control topic: longer than a broker's failover, shorter than anybody waits
 /// for a restore.
 pub const CONTROL_STALE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// More connections than this are a mistyped number: each takes two file descriptors here.
+pub const CONNECTIONS_MAX_MAX: usize = 100_000;
 
 /// `cutline-sidecar`.
 pub const PROGRAM: Program = Program {
@@ -109,6 +114,11 @@ pub const PROGRAM: Program = Program {
             "DURATION",
             "How long fetches go on without the control topic [default: 30s]",
         ),
+        Key::one(
+            "max-connections",
+            "COUNT",
+            "How many connections the application may have; more are refused [default: 10000]",
+        ),
     ],
 };
 
@@ -152,6 +162,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// How long fetches go on without the control topic.
     pub control_stale_timeout: Duration,
+    /// How many connections the application may have.
+    pub connections_max: usize,
 }
 
 impl Config {
@@ -191,6 +203,9 @@ impl Config {
             control_stale_timeout: settings
                 .parsed("control-stale-timeout", duration)?
                 .unwrap_or(CONTROL_STALE_DEFAULT),
+            connections_max: settings
+                .parsed("max-connections", connections)?
+                .unwrap_or(CONNECTIONS_MAX),
         })
     }
 }
@@ -281,6 +296,13 @@ fn http(value: &str) -> Result<Url, &'static str> {
     }
 }
 
+fn connections(value: &str) -> Result<usize, &'static str> {
+    match value.parse() {
+        Ok(count) if (1..=CONNECTIONS_MAX_MAX).contains(&count) => Ok(count),
+        _ => Err("a number from 1 to 100000 is expected"),
+    }
+}
+
 fn capture(value: &str) -> Result<CaptureSpec, &'static str> {
     match value.split_once('=') {
         None if value == "commit" => Ok(CaptureSpec::Commit),
@@ -338,6 +360,8 @@ mod tests {
             "0.0.0.0:1",
             "--metrics-unauthenticated",
             "yes",
+            "--max-connections",
+            "7",
         ])
         .unwrap();
         assert_eq!(config.service.as_str(), "bank");
@@ -349,6 +373,7 @@ mod tests {
         assert_eq!(config.states, ["postgres://db/bank?tables=a,b", "dir:/x"]);
         assert_eq!(config.rebuildable.len(), 2);
         assert_eq!(config.control_stale_timeout, Duration::from_millis(5));
+        assert_eq!(config.connections_max, 7);
     }
 
     #[test]
@@ -373,6 +398,7 @@ mod tests {
                 ],
                 "give https://",
             ),
+            (&["--max-connections", "0"], "from 1"),
         ] {
             let error = load(flags).unwrap_err().to_string();
             assert!(error.contains(part), "{flags:?}: {error}");

@@ -27,7 +27,7 @@ use crate::{
     desk::Desk,
     epoch::{Markers, Shell, ShellParts, StateKeeper, StatesError, Transactions},
     link::Link,
-    proxy::{Decide, Proxy, ProxyConfig, metrics::Metrics},
+    proxy::{DRAIN_LIMIT, Decide, Proxy, ProxyConfig, metrics::Metrics},
 };
 
 /// Messages waiting for the link, or from it: an epoch has a handful under way.
@@ -66,6 +66,8 @@ pub struct Settings {
     pub rebuildable: BTreeSet<TopicName>,
     /// How long fetches are forwarded without the control topic.
     pub stale_after: Duration,
+    /// How many connections the application may have.
+    pub connections_max: usize,
 }
 
 /// Why a run did not come up or did not go on.
@@ -113,9 +115,11 @@ pub async fn run_plain(
     mut stop: watch::Receiver<bool>,
 ) -> Result<Ended, RunError> {
     let decide = Arc::new(Decide::without_core());
-    let _proxy = listen(settings, decide, None, metrics, false)?;
+    let proxy = listen(settings, decide, None, metrics, false)?;
     ready.send_replace(true);
     let _stopped = stop.wait_for(|stop| *stop).await;
+    ready.send_replace(false);
+    drain(&proxy).await;
     Ok(Ended::Stopped)
 }
 
@@ -131,9 +135,7 @@ pub async fn run_once(
 ) -> Result<Ended, RunError> {
     let run = Run::start(settings, metrics).await?;
     ready.send_replace(true);
-    let ended = run.until_over(stop).await;
-    ready.send_replace(false);
-    Ok(ended)
+    Ok(run.until_over(stop, ready).await)
 }
 
 /// Everything of one run. Dropping it ends the tasks and closes the connections.
@@ -141,7 +143,7 @@ struct Run {
     control: Arc<ControlTopic>,
     registered: Registered,
     follower: tokio::task::JoinHandle<()>,
-    _proxy: Arc<Proxy>,
+    proxy: Arc<Proxy>,
     tasks: JoinSet<()>,
 }
 
@@ -250,16 +252,25 @@ impl Run {
             control,
             registered,
             follower,
-            _proxy: proxy,
+            proxy,
             tasks,
         })
     }
 
-    async fn until_over(mut self, mut stop: watch::Receiver<bool>) -> Ended {
+    async fn until_over(
+        mut self,
+        mut stop: watch::Receiver<bool>,
+        ready: &watch::Sender<bool>,
+    ) -> Ended {
         let ended = tokio::select! {
             _ = &mut self.follower => Ended::Evicted,
             _ = stop.wait_for(|stop| *stop) => Ended::Stopped,
         };
+        ready.send_replace(false);
+        if ended == Ended::Stopped {
+            // The core goes on meanwhile: what it holds it must be able to let go.
+            drain(&self.proxy).await;
+        }
         self.tasks.shutdown().await;
         self.follower.abort();
         if ended == Ended::Stopped {
@@ -272,6 +283,17 @@ impl Run {
             }
         }
         ended
+    }
+}
+
+async fn drain(proxy: &Proxy) {
+    match proxy.drain().await {
+        0 => tracing::info!("every answer that was owed is delivered"),
+        left => tracing::warn!(
+            connections = left,
+            limit = ?DRAIN_LIMIT,
+            "closed with answers owed: they took longer than the sidecar may"
+        ),
     }
 }
 
@@ -289,6 +311,7 @@ fn listen(
         register: registrar.map(|registrar| registrar as Arc<_>),
         metrics,
         fenced,
+        connections_max: settings.connections_max,
     };
     Proxy::start(config).map_err(|source| RunError::Listen {
         address: settings.listen,

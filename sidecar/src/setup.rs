@@ -70,6 +70,7 @@ pub fn settings(config: Config) -> Result<Settings, SetupError> {
         store: config.store,
         rebuildable: config.rebuildable.into_iter().collect(),
         stale_after: config.control_stale_timeout,
+        connections_max: config.connections_max,
     })
 }
 

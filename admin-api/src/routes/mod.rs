@@ -125,7 +125,6 @@ fn cluster_table() -> Vec<Row> {
             delete(cluster::evict),
         ),
         ("/v1/diagnosis", &[("get", LOOK)], get(diagnosis::diagnosis)),
-        ("/v1/whoami", &[("get", LOOK)], get(diagnosis::whoami)),
         ("/v1/events", &[("get", LOOK)], get(events::stream)),
         ("/v1/whoami", &[("get", LOOK)], get(whoami::whoami)),
         ("/metrics", &[("get", LOOK)], get(probes::metrics)),

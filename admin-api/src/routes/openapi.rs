@@ -33,7 +33,6 @@ use crate::dashboard;
         cluster::connect,
         cluster::evict,
         diagnosis::diagnosis,
-        diagnosis::whoami,
         schedule::show,
         schedule::set,
         events::stream,

@@ -1,9 +1,9 @@
 //! Who asks.
 
-use axum::{Extension, Json as Answer};
+use axum::{Extension, Json as Answer, extract::State};
 use cutline_client::{ProblemDetails, WhoamiView};
 
-use crate::{access::Caller, ready::Ready};
+use crate::{access::Caller, ready::Shell};
 
 /// Who asks
 ///
@@ -15,12 +15,16 @@ use crate::{access::Caller, ready::Ready};
         (status = 401, description = "no token, or one that is not known", body = ProblemDetails, content_type = "application/problem+json"),
     )
 )]
-pub async fn whoami(Ready(app): Ready, Extension(caller): Extension<Caller>) -> Answer<WhoamiView> {
+pub async fn whoami(
+    State(shell): State<Shell>,
+    Extension(caller): Extension<Caller>,
+) -> Answer<WhoamiView> {
+    let app = shell.app().ok();
     Answer(WhoamiView {
         name: caller.name,
         role: caller.role.map(|role| role.to_string()),
-        deployment: app.config.deployment.to_string(),
-        leading: app.leadership.is_leading(),
+        deployment: app.as_ref().map(|app| app.config.deployment.clone()),
+        leading: app.is_some_and(|app| app.leadership.is_leading()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

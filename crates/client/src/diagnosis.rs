@@ -74,20 +74,3 @@ pub struct DiagnosisView {
     /// Everything it looked at, by area.
     pub findings: Vec<Finding>,
 }
-
-/// Who the admin API takes the asker for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct WhoamiView {
-    /// As the list of tokens has it.
-    pub name: String,
-    /// What it may do; absent where no token is asked for and everyone may do everything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
-    /// The admin API's version.
-    pub version: String,
-    /// The deployment, once it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deployment: Option<String>,
-    /// Whether this admin API leads.
-    pub leading: bool,
-}

@@ -25,7 +25,7 @@ pub use cluster::{
     EvictedView, GroupLag, GroupView, MemberView, PartitionLag, ServiceView, SidecarState,
     SidecarView, TopicLink, TopologyView,
 };
-pub use diagnosis::{DiagnosisView, Finding, Verdict, WhoamiView};
+pub use diagnosis::{DiagnosisView, Finding, Verdict};
 pub use event::{EVENT_RESET, Event};
 pub use http::{AdminClient, AdminError, EventStream};
 pub use problem::ProblemDetails;

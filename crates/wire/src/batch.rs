@@ -15,6 +15,8 @@ pub(crate) const OVERHEAD_BYTES: usize = 12;
 const MAGIC_AT: usize = 16;
 pub(crate) const CRC_AT: usize = 17;
 pub(crate) const CRC_COVERS_FROM: usize = 21;
+const ATTRIBUTES_AT: usize = CRC_COVERS_FROM;
+const COUNT_AT: usize = HEADER_BYTES - 4;
 
 pub(crate) const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
@@ -120,33 +122,21 @@ impl Batches<'_> {
     }
 
     fn read(&mut self) -> Result<Option<Batch>, Malformed> {
-        let mut reader = Reader::starting_at(self.bytes, self.at, false);
-        if reader.remaining() <= MAGIC_AT {
-            return Ok(None);
-        }
-        let base_offset = reader.i64("base offset")?;
-        let length = reader.i32("batch length")?;
-        let malformed = Malformed {
-            what: "batch length",
-            at: self.at,
-        };
-        let size = usize::try_from(length).map_err(|_| malformed)? + OVERHEAD_BYTES;
-        let magic = self.bytes[self.at + MAGIC_AT] as i8;
-        let least = if magic >= 2 {
-            HEADER_BYTES
-        } else {
-            OLD_HEADER_BYTES
-        };
-        if size < least {
-            return Err(malformed);
-        }
-        let Some(batch) = self.bytes.get(self.at..self.at + size) else {
+        let Some(begun) = begun(self.bytes, self.at)? else {
             return Ok(None);
         };
-        if magic >= 2 {
-            header(batch, self.at, base_offset, magic).map(Some)
+        let Some(batch) = self.bytes.get(self.at..self.at + begun.size) else {
+            return Ok(None);
+        };
+        if begun.magic >= 2 {
+            header(batch, self.at, begun.base_offset, begun.magic).map(Some)
         } else {
-            Ok(Some(old(size, self.at, base_offset, magic)))
+            Ok(Some(old(
+                begun.size,
+                self.at,
+                begun.base_offset,
+                begun.magic,
+            )))
         }
     }
 }
@@ -169,6 +159,75 @@ impl Iterator for Batches<'_> {
             }
         }
     }
+}
+
+/// How large a batch is and how much it holds, as far as its first bytes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Its bytes.
+    pub size: usize,
+    /// Its records of data; a control batch has none.
+    pub records: u64,
+}
+
+/// What the batch says that begins with `bytes`; `None` where more of it is needed, [`HEADER_BYTES`] at most.
+pub fn announced(bytes: &[u8]) -> Result<Option<Announced>, Malformed> {
+    let Some(begun) = begun(bytes, 0)? else {
+        return Ok(None);
+    };
+    if begun.magic < 2 {
+        return Ok(Some(Announced {
+            size: begun.size,
+            records: 1,
+        }));
+    }
+    let (Some(attributes), Some(count)) = (
+        bytes.get(ATTRIBUTES_AT..).and_then(<[u8]>::first_chunk),
+        bytes.get(COUNT_AT..).and_then(<[u8]>::first_chunk),
+    ) else {
+        return Ok(None);
+    };
+    let is_data = i16::from_be_bytes(*attributes) & CONTROL == 0;
+    let count = u64::try_from(i32::from_be_bytes(*count)).unwrap_or(0);
+    Ok(Some(Announced {
+        size: begun.size,
+        records: if is_data { count } else { 0 },
+    }))
+}
+
+// What stands at the same place in every format.
+struct Begun {
+    base_offset: i64,
+    size: usize,
+    magic: i8,
+}
+
+fn begun(bytes: &[u8], at: usize) -> Result<Option<Begun>, Malformed> {
+    let mut reader = Reader::starting_at(bytes, at, false);
+    if reader.remaining() <= MAGIC_AT {
+        return Ok(None);
+    }
+    let base_offset = reader.i64("base offset")?;
+    let length = reader.i32("batch length")?;
+    let malformed = Malformed {
+        what: "batch length",
+        at,
+    };
+    let size = usize::try_from(length).map_err(|_| malformed)? + OVERHEAD_BYTES;
+    let magic = bytes[at + MAGIC_AT] as i8;
+    let least = if magic >= 2 {
+        HEADER_BYTES
+    } else {
+        OLD_HEADER_BYTES
+    };
+    if size < least {
+        return Err(malformed);
+    }
+    Ok(Some(Begun {
+        base_offset,
+        size,
+        magic,
+    }))
 }
 
 fn header(batch: &[u8], start: usize, base_offset: i64, magic: i8) -> Result<Batch, Malformed> {

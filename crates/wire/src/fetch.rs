@@ -64,6 +64,8 @@ pub struct FetchAsk {
     pub rack: String,
     /// Where the body begins in the frame, after the header.
     pub body_at: usize,
+    /// Where the bytes in all stand in the frame.
+    pub bytes_max_at: usize,
     /// Where session id and epoch stand in the frame; versions before 7 have none.
     pub session_at: Option<usize>,
 }
@@ -79,6 +81,7 @@ impl FetchAsk {
         }
         let wait_ms_max = reader.i32("max wait")?;
         let bytes_min = reader.i32("min bytes")?;
+        let bytes_max_at = reader.at();
         let bytes_max = reader.i32("max bytes")?;
         let isolation = reader.i8("isolation level")?;
         let session_at = (version >= 7).then(|| reader.at());
@@ -111,12 +114,22 @@ impl FetchAsk {
             forgotten,
             rack,
             body_at,
+            bytes_max_at,
             session_at,
         })
     }
+
+    /// The request's `frame` with at most `bytes_max` asked for in all.
+    pub fn lower(&mut self, frame: Frame, bytes_max: i32) -> Frame {
+        if self.bytes_max <= bytes_max {
+            return frame;
+        }
+        self.bytes_max = bytes_max;
+        frame.with_i32(self.bytes_max_at, bytes_max)
+    }
 }
 
-fn topic(reader: &mut Reader<'_>, version: i16) -> Result<TopicKey, Malformed> {
+pub(crate) fn topic(reader: &mut Reader<'_>, version: i16) -> Result<TopicKey, Malformed> {
     if version >= 13 {
         reader.uuid("topic id").map(TopicKey::Id)
     } else {
@@ -275,6 +288,35 @@ fn fetched(
     version: i16,
     topic: usize,
 ) -> Result<FetchedPartition, Malformed> {
+    let marks = marks(reader, version)?;
+    let field = reader.at();
+    let records = reader.bytes_or_null("records")?.map_or(0, <[u8]>::len);
+    let end = reader.at();
+    reader.skip_tags()?;
+    Ok(FetchedPartition {
+        topic,
+        index: marks.index,
+        error: marks.error,
+        high_watermark: marks.high_watermark,
+        last_stable: marks.last_stable,
+        log_start: marks.log_start,
+        has_aborted: marks.has_aborted,
+        field: field..end,
+        records: end - records..end,
+    })
+}
+
+// What a response says of a partition before its records.
+pub(crate) struct Marks {
+    pub(crate) index: i32,
+    error: i16,
+    high_watermark: i64,
+    last_stable: i64,
+    log_start: i64,
+    has_aborted: bool,
+}
+
+pub(crate) fn marks(reader: &mut Reader<'_>, version: i16) -> Result<Marks, Malformed> {
     let index = reader.i32("partition")?;
     let error = reader.i16("partition error")?;
     let high_watermark = reader.i64("high watermark")?;
@@ -293,19 +335,12 @@ fn fetched(
     if version >= 11 {
         reader.i32("preferred replica")?;
     }
-    let field = reader.at();
-    let records = reader.bytes_or_null("records")?.map_or(0, <[u8]>::len);
-    let end = reader.at();
-    reader.skip_tags()?;
-    Ok(FetchedPartition {
-        topic,
+    Ok(Marks {
         index,
         error,
         high_watermark,
         last_stable,
         log_start,
         has_aborted: aborted > 0,
-        field: field..end,
-        records: end - records..end,
     })
 }

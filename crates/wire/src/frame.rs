@@ -5,7 +5,7 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -21,6 +21,11 @@ pub const PREFIX_BYTES: usize = 4;
 
 // What is asked of the socket at least; small frames come many to a read.
 const READ_BYTES_MIN: usize = 64 * 1024;
+// What is asked after a pause: so much an idle connection costs.
+const FIRST_READ_BYTES: usize = 2 * 1024;
+// So much memory is kept from one frame to the next, or so many times the last frame.
+const KEPT_BYTES: usize = 512 * 1024;
+const KEPT_FACTOR: usize = 8;
 // A frame's buffer grows by at most so much ahead of what has arrived, unless its peer is trusted.
 const UNTRUSTED_AHEAD_BYTES_MAX: usize = 1024 * 1024;
 
@@ -71,6 +76,13 @@ impl Frame {
     pub fn into_whole(self) -> Bytes {
         self.0
     }
+
+    // The frame with another number in place of the one that stands `at`.
+    pub(crate) fn with_i32(self, at: usize, number: i32) -> Self {
+        let mut bytes = BytesMut::from(self.0);
+        bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
+        Self(bytes.freeze())
+    }
 }
 
 /// Reads frames from one side of a connection. It keeps its buffer from frame to frame: when a frame has been
@@ -82,6 +94,8 @@ pub struct FrameReader<R> {
     frame_bytes_max: usize,
     ahead_bytes_max: usize,
     last_bytes: usize,
+    /// Bytes of an opened frame that have not been taken.
+    left: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -93,6 +107,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             frame_bytes_max: REQUEST_BYTES_MAX,
             ahead_bytes_max: UNTRUSTED_AHEAD_BYTES_MAX,
             last_bytes: 0,
+            left: 0,
         }
     }
 
@@ -104,11 +119,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             frame_bytes_max: RESPONSE_BYTES_MAX,
             ahead_bytes_max: RESPONSE_BYTES_MAX,
             last_bytes: 0,
+            left: 0,
         }
     }
 
-    /// The next frame; `None` when the peer closed between frames. May be dropped and called again.
+    /// The next frame; `None` when the peer closed between frames. May be dropped and called again. What has not been
+    /// taken of an opened frame is passed over.
     pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+        while self.left > 0 {
+            if self.in_front().is_empty() {
+                self.more(READ_BYTES_MIN).await?;
+            }
+            self.take(self.in_front().len());
+        }
         loop {
             let missing = match self.size()? {
                 Some(size) if self.buffer.len() >= size => {
@@ -120,8 +143,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 None if self.buffer.is_empty() => self.last_bytes,
                 None => PREFIX_BYTES - self.buffer.len(),
             };
+            let least = match self.last_bytes {
+                0 => FIRST_READ_BYTES,
+                _ => READ_BYTES_MIN,
+            };
+            if self.buffer.is_empty() && self.buffer.capacity() > self.kept_bytes_max() {
+                self.buffer = BytesMut::new();
+            }
             self.buffer
-                .reserve(missing.min(self.ahead_bytes_max).max(READ_BYTES_MIN));
+                .reserve(missing.min(self.ahead_bytes_max).max(least));
             if self.io.read_buf(&mut self.buffer).await? == 0 {
                 return if self.buffer.is_empty() {
                     Ok(None)
@@ -130,6 +160,76 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 };
             }
         }
+    }
+
+    /// Waits for the beginning of the next frame and answers its size, prefix included; `None` when the peer closed
+    /// between frames. May be dropped and called again. Only between frames.
+    pub async fn announced(&mut self) -> Result<Option<usize>, FrameError> {
+        assert_eq!(self.left, 0, "an opened frame is taken first");
+        loop {
+            if let Some(size) = self.size()? {
+                return Ok(Some(size));
+            }
+            let empty = self.buffer.is_empty();
+            match self.more(READ_BYTES_MIN).await {
+                Err(FrameError::Cut) if empty => return Ok(None),
+                more => more?,
+            }
+        }
+    }
+
+    /// Opens the frame that was announced, to be taken piece by piece.
+    pub fn open(&mut self) -> Result<(), FrameError> {
+        self.left = self.size()?.unwrap_or(0);
+        Ok(())
+    }
+
+    /// What is here of the opened frame.
+    #[must_use]
+    pub fn in_front(&self) -> &[u8] {
+        &self.buffer[..self.left.min(self.buffer.len())]
+    }
+
+    /// Writes over one byte of what is in front.
+    pub fn amend(&mut self, at: usize, byte: u8) {
+        self.buffer[at] = byte;
+    }
+
+    /// How many bytes of the opened frame have not been taken.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Waits for more bytes, and takes at most `bytes_max` of them from the stream.
+    pub async fn more(&mut self, bytes_max: usize) -> Result<(), FrameError> {
+        self.buffer.reserve(bytes_max);
+        match self
+            .io
+            .read_buf(&mut (&mut self.buffer).limit(bytes_max))
+            .await?
+        {
+            0 => Err(FrameError::Cut),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the next bytes of the opened frame, which must be here.
+    pub fn take(&mut self, bytes: usize) -> BytesMut {
+        self.left -= bytes;
+        self.buffer.split_to(bytes)
+    }
+
+    /// Somebody else took bytes of the opened frame from the stream beneath, when nothing of it was here.
+    pub fn taken_beneath(&mut self, bytes: usize) {
+        assert!(self.buffer.is_empty(), "the stream is beyond what is here");
+        self.left -= bytes;
+    }
+
+    /// True where [`Self::shrink`] would give memory back.
+    #[must_use]
+    pub fn keeps_memory(&self) -> bool {
+        self.buffer.is_empty() && self.last_bytes > 0
     }
 
     /// Gives the buffer's memory back; meant for a connection that has been idle.
@@ -143,6 +243,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The stream beneath.
     pub fn io(&self) -> &R {
         &self.io
+    }
+
+    // A large frame's memory is not kept for small ones.
+    fn kept_bytes_max(&self) -> usize {
+        (KEPT_FACTOR * self.last_bytes).max(KEPT_BYTES)
     }
 
     // The size of the frame in front, prefix included, once its prefix is there.
@@ -210,6 +315,8 @@ pub fn correlation_id(frame: &Frame) -> Result<i32, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     async fn read(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
@@ -227,6 +334,40 @@ mod tests {
             &bytes[9..]
         );
         assert!(reader.next().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_large_frames_memory_is_not_kept_for_small_ones() {
+        let (mut peer, io) = tokio::io::duplex(4 << 20);
+        let mut reader = FrameReader::responses(io);
+        for bytes in [3 << 20, 100, 100] {
+            let size = u32::try_from(bytes).unwrap().to_be_bytes();
+            let frame = [&size[..], &vec![7; bytes]].concat();
+            peer.write_all(&frame).await.unwrap();
+            let read = reader.next().await.unwrap().unwrap();
+            assert_eq!(read.whole()[..], frame[..]);
+        }
+        assert!(reader.buffer.capacity() < 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn an_opened_frame_is_passed_over_from_wherever_it_was_left() {
+        let bytes = [&[0, 0, 0, 5, 1, 2, 3, 4, 5][..], &[0, 0, 0, 4, 9, 9, 9, 9]].concat();
+        for taken in 0..=9 {
+            let (mut peer, io) = tokio::io::duplex(64);
+            let mut reader = FrameReader::responses(io);
+            peer.write_all(&bytes[..6]).await.unwrap();
+            assert_eq!(reader.announced().await.unwrap(), Some(9));
+            reader.open().unwrap();
+            peer.write_all(&bytes[6..]).await.unwrap();
+            while reader.in_front().len() < taken {
+                reader.more(1).await.unwrap();
+            }
+            assert_eq!(reader.take(taken), bytes[..taken]);
+            assert_eq!(reader.left(), 9 - taken);
+            let next = reader.next().await.unwrap().unwrap();
+            assert_eq!(next.whole()[..], bytes[9..]);
+        }
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod frame;
 pub mod marker;
 pub mod mask;
+pub mod passing;
 pub mod produce;
 pub mod reader;
 pub mod records;

@@ -160,6 +160,11 @@ impl<'a> Reader<'a> {
         self.string_or_null(what)?.ok_or(Malformed { what, at })
     }
 
+    /// The length of bytes that may be null (null counts as none), which need not be there.
+    pub fn bytes_length(&mut self, what: &'static str) -> Result<usize, Malformed> {
+        Ok(self.length(false, what)?.unwrap_or(0))
+    }
+
     /// Bytes that may be null.
     pub fn bytes_or_null(&mut self, what: &'static str) -> Result<Option<&'a [u8]>, Malformed> {
         match self.length(false, what)? {

@@ -5,8 +5,10 @@
 use bytes::{Bytes, BytesMut};
 use cutline_wire::{
     api,
+    batch::batches,
     fetch::{FetchAnswer, FetchAsk, TopicKey},
     frame::{Frame, FrameReader, RequestHead},
+    passing::{FetchPassing, What},
     produce::ProduceAsk,
 };
 use kafka_protocol::{
@@ -99,6 +101,13 @@ async fn fetch_requests_are_read_in_every_version() {
             (read.partitions[1].index, read.partitions[1].offset),
             (3, 1 << 40)
         );
+        let mut lowered = read.clone();
+        let same = lowered.lower(frame.clone(), i32::MAX);
+        assert_eq!(same.whole(), frame.whole());
+        let less = lowered.lower(frame.clone(), 1_000);
+        let again = FetchAsk::read(&less, version, head.rest_at).unwrap();
+        assert_eq!(again, lowered);
+        assert_eq!((again.bytes_max, again.bytes_min), (1_000, read.bytes_min));
         if let Some(at) = read.session_at {
             assert_eq!((read.session_id, read.session_epoch), (11, 12));
             assert_eq!(frame.whole()[at..at + 8], [0, 0, 0, 11, 0, 0, 0, 12]);
@@ -206,7 +215,109 @@ async fn addresses_in_a_fetch_response_are_noticed() {
     }
 }
 
+// Walks over a response of which `step` bytes more come whenever more are needed; the records counted in each partition, and
+// whether all of it was told apart.
+fn walk(bytes: &[u8], version: i16, step: usize) -> Option<Vec<(i32, u64)>> {
+    let mut passing = FetchPassing::new(version);
+    let (mut at, mut here, mut counted, mut records) = (0, 0, Vec::new(), 0);
+    while at < bytes.len() {
+        let front = &bytes[at..here.max(at)];
+        match passing.next(front, bytes.len() - at).ok()? {
+            Some(piece) => {
+                assert!(piece.bytes <= bytes.len() - at, "beyond the response");
+                match piece.what {
+                    What::Batch(count) => records += count,
+                    What::PartitionEnd => {
+                        let (_, index) = passing.partition().unwrap();
+                        counted.push((*index, std::mem::take(&mut records)));
+                    }
+                    What::Fields | What::Rest | What::Tail(None) => {}
+                    What::Tail(Some(tag)) => assert_eq!(bytes[at + tag], 0),
+                }
+                at += piece.bytes;
+            }
+            None => {
+                assert!(here < bytes.len(), "all is here");
+                here = (here.max(at) + step).min(bytes.len());
+            }
+        }
+    }
+    Some(counted)
+}
+
+fn batch(base: i64, records: i32, bytes: usize, attributes: i16) -> Vec<u8> {
+    let mut batch = vec![7; bytes];
+    batch[..8].copy_from_slice(&base.to_be_bytes());
+    batch[8..12].copy_from_slice(&u32::try_from(bytes - 12).unwrap().to_be_bytes());
+    batch[16] = 2;
+    batch[21..23].copy_from_slice(&attributes.to_be_bytes());
+    batch[23..27].copy_from_slice(&(records - 1).to_be_bytes());
+    batch[57..61].copy_from_slice(&records.to_be_bytes());
+    batch
+}
+
+fn records() -> impl Strategy<Value = Vec<u8>> {
+    let each = (61_usize..400, 1..9_i32, prop::bool::weighted(0.2));
+    (prop::collection::vec(each, 0..5), 0_usize..100).prop_map(|(batches, torn)| {
+        let batches = batches
+            .iter()
+            .enumerate()
+            .map(|(at, (bytes, records, is_control))| {
+                batch(
+                    at as i64 * 10,
+                    *records,
+                    *bytes,
+                    if *is_control { 0x20 } else { 0 },
+                )
+            });
+        let mut bytes = batches.collect::<Vec<_>>().concat();
+        bytes.truncate(bytes.len().saturating_sub(torn));
+        bytes
+    })
+}
+
 proptest! {
+    #[test]
+    fn a_response_that_passes_is_told_apart_as_one_that_is_here(
+        topics in prop::collection::vec(prop::collection::vec(records(), 0..4), 0..3),
+        version in 4_i16..=17,
+        hint in any::<bool>(),
+        step in 1_usize..500,
+    ) {
+        let topics = topics.iter().map(|partitions| {
+            let partitions = partitions.iter().zip(0..).map(|(records, index)| {
+                PartitionData::default()
+                    .with_partition_index(index)
+                    .with_aborted_transactions(Some(vec![AbortedTransaction::default(); index as usize]))
+                    .with_records(Some(Bytes::copy_from_slice(records)))
+            });
+            let topic = FetchableTopicResponse::default().with_partitions(partitions.collect());
+            if version >= 13 { topic.with_topic_id(ID) } else { topic.with_topic(name()) }
+        });
+        let mut sent = FetchResponse::default().with_responses(topics.collect());
+        if hint && version >= 16 {
+            sent.node_endpoints = vec![NodeEndpoint::default().with_node_id(3.into())];
+        }
+        let mut payload = BytesMut::new();
+        ResponseHeader::default().encode(&mut payload, FetchResponse::header_version(version)).unwrap();
+        sent.encode(&mut payload, version).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let frame = runtime.block_on(frame_of(payload));
+        let read = FetchAnswer::read(&frame, version).unwrap();
+        let expected: Vec<_> = read.partitions.iter().map(|partition| {
+            let found = batches(&frame.whole()[partition.records.clone()]);
+            let data = found.filter(|batch| batch.control.is_none());
+            (partition.index, data.map(|batch| batch.record_count as u64).sum::<u64>())
+        }).collect();
+        prop_assert_eq!(walk(frame.whole(), version, step), Some(expected));
+    }
+
+    #[test]
+    fn noise_that_passes_ends(noise in prop::collection::vec(any::<u8>(), 4..300), version in 4_i16..19, step in 1_usize..50) {
+        let size = u32::try_from(noise.len()).unwrap().to_be_bytes();
+        walk(&[&size[..], &noise].concat(), version, step);
+    }
+
     #[test]
     fn noise_is_malformed_and_nothing_worse(noise in prop::collection::vec(any::<u8>(), 4..300), version in 3_i16..19) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

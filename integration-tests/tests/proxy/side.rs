@@ -11,7 +11,7 @@ use cutline_model::{
     Purpose, Role, Scope, SidecarId, ToSidecar, TopicPartition, View,
 };
 use cutline_protocol::{Process, ProcessConfig, ProcessOutput};
-use cutline_sidecar::proxy::{Decide, Proxy, ProxyConfig, metrics::Metrics};
+use cutline_sidecar::proxy::{CONNECTIONS_MAX, Decide, Proxy, ProxyConfig, metrics::Metrics};
 use cutline_wire::client::{Client, ClientOptions};
 use prometheus_client::registry::Registry;
 use rdkafka::{
@@ -36,8 +36,9 @@ pub struct Seen {
 
 /// A proxy and its core.
 pub struct Side {
-    pub proxy: Proxy,
+    pub proxy: Arc<Proxy>,
     pub decide: Arc<Decide>,
+    pub metrics: Metrics,
 }
 
 impl Side {
@@ -67,17 +68,28 @@ impl Side {
     }
 
     fn start(kafka: &str, decide: Decide) -> Self {
+        Self::limited(kafka, decide, CONNECTIONS_MAX)
+    }
+
+    /// A proxy that takes so many connections.
+    pub fn limited(kafka: &str, decide: Decide, connections_max: usize) -> Self {
         let decide = Arc::new(decide);
+        let metrics = Metrics::register(&mut Registry::default());
         let config = ProxyConfig {
             kafka: kafka.split(',').map(str::to_owned).collect(),
             listen: "127.0.0.1:0".parse().expect("an address"),
             decide: decide.clone(),
             register: None,
-            metrics: Metrics::register(&mut Registry::default()),
+            metrics: metrics.clone(),
             fenced: false,
+            connections_max,
         };
-        let proxy = Proxy::start(config).expect("a free port is there");
-        Self { proxy, decide }
+        let proxy = Arc::new(Proxy::start(config).expect("a free port is there"));
+        Self {
+            proxy,
+            decide,
+            metrics,
+        }
     }
 
     /// Where clients connect.

@@ -21,9 +21,11 @@ use tokio::{
     io::{AsyncWriteExt, Interest},
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
     sync::{mpsc, oneshot, watch},
+    time::sleep,
 };
 
 use super::{
+    IDLE_AFTER,
     edit::Segments,
     fetch_answer::answer_error,
     fetch_session::Plan,
@@ -58,6 +60,9 @@ pub enum AppEnd {
     /// The application is fenced.
     #[error("fenced")]
     Fenced,
+    /// The sidecar ends: nothing more is taken from the application.
+    #[error("the sidecar ends")]
+    Draining,
 }
 
 impl From<cutline_wire::reader::Malformed> for AppEnd {
@@ -80,6 +85,8 @@ pub struct App {
     pub asks: mpsc::Receiver<oneshot::Sender<()>>,
     /// True while the application is fenced.
     pub fence: watch::Receiver<bool>,
+    /// True once the sidecar ends.
+    pub drain: watch::Receiver<bool>,
 }
 
 impl App {
@@ -97,7 +104,9 @@ impl App {
                 // The fence is looked at before every frame: once it has fallen nothing more is let through.
                 biased;
                 () = falls(&mut self.fence) => return Err(self.fenced().await),
+                () = falls(&mut self.drain) => return Err(AppEnd::Draining),
                 Some(asked) = self.asks.recv() => self.ask(asked).await?,
+                () = sleep(IDLE_AFTER), if self.reader.keeps_memory() => self.reader.shrink(),
                 frame = self.reader.next() => {
                     let frame = frame?.ok_or(AppEnd::Closed)?;
                     self.frame(frame).await?;
@@ -157,8 +166,11 @@ impl App {
     }
 
     async fn fetch(&mut self, frame: Frame, head: RequestHead) -> Result<(), AppEnd> {
-        let ask = FetchAsk::read(&frame, head.api_version, head.rest_at)?;
+        let mut ask = FetchAsk::read(&frame, head.api_version, head.rest_at)?;
         let shared = self.session.shared.clone();
+        // The answer is held whole until the core has said what becomes of it.
+        let share = i32::try_from(shared.fetched_share()).unwrap_or(i32::MAX);
+        let frame = ask.lower(frame, share);
         let unnamed = self.session.fetches.lock().unnamed(&ask, &shared.topics);
         if !unnamed.is_empty() {
             shared.name_topics(&unnamed).await;
@@ -270,6 +282,8 @@ impl App {
                 Some(asked) = self.asks.recv() => self.ask(asked).await?,
                 () = self.pending.closed() => return Err(AppEnd::Ended),
                 () = falls(&mut self.fence) => return Err(self.fenced().await),
+                // Never sent, so not owed: the client sends it to whoever comes next.
+                () = falls(&mut self.drain) => return Err(AppEnd::Draining),
             }
         }
     }
@@ -333,9 +347,9 @@ impl App {
     }
 }
 
-async fn falls(fence: &mut watch::Receiver<bool>) {
+async fn falls(barrier: &mut watch::Receiver<bool>) {
     // The sender lives as long as the proxy.
-    let _fenced = fence.wait_for(|fenced| *fenced).await;
+    let _fallen = barrier.wait_for(|fallen| *fallen).await;
 }
 
 // Answers are matched by order; the number only helps to see a broken stream.

@@ -3,7 +3,7 @@
 //! What changes on the way is addresses and versions, and of fetched batches what the core masks or keeps back. Everything
 //! else is the broker's bytes.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use cutline_model::{GroupId, MarkerId};
@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use super::{
+    IDLE_AFTER,
     edit::Segments,
     fetch_answer::{Context, answer, answer_held},
     fetch_session::Expected,
@@ -33,9 +34,6 @@ use super::{
     response::{ResponseError, Rewriter, api_versions, decode},
     session::{Answer, Pending, ProduceGuard, Session},
 };
-
-// A connection without traffic for so long gives its buffers back.
-const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 /// Why the broker's side of a connection ended.
 #[derive(Debug, Error)]
@@ -73,7 +71,7 @@ pub struct Broker {
     pub writer: Option<OwnedWriteHalf>,
     /// Answers owed.
     pub pending: mpsc::Receiver<Pending>,
-    early: Option<Frame>,
+    pub(super) early: Option<Frame>,
 }
 
 impl Broker {
@@ -94,7 +92,7 @@ impl Broker {
         }
     }
 
-    /// Passes answers on until something ends it.
+    /// Passes answers on until something ends it; when the application's side has ended, until nothing is owed any more.
     pub async fn run(&mut self) -> BrokerEnd {
         match self.forward().await {
             Ok(never) => match never {},
@@ -106,12 +104,19 @@ impl Broker {
     /// arrived, and closing does not throw it away.
     pub async fn linger(&mut self) {
         self.writer = None;
-        let _end = self.run().await;
+        if let BrokerEnd::Ended = self.run().await {
+            // The broker closes when it has seen all and our half is shut.
+            while let Ok(Some(_frame)) = self.reader.next().await {}
+        }
     }
 
     async fn forward(&mut self) -> Result<std::convert::Infallible, BrokerEnd> {
         loop {
             let pending = self.next_pending().await?;
+            if self.cuts_through(&pending).await? {
+                self.pass(&pending).await?;
+                continue;
+            }
             let (api_key, since) = (pending.api_key, pending.since);
             let Some(mut answer) = self.answer(pending).await? else {
                 continue;
@@ -143,17 +148,11 @@ impl Broker {
             });
             match waited.await {
                 Ok(Ok(Some(pending))) => return Ok(pending),
-                Ok(Ok(None)) => return Err(self.until_closed().await),
+                Ok(Ok(None)) => return Err(BrokerEnd::Ended),
                 Ok(Err(frame)) => self.early = Some(frame?.ok_or(BrokerEnd::Closed)?),
                 Err(_idle) => self.reader.shrink(),
             }
         }
-    }
-
-    // The application's side is over. The broker closes when it has seen all and our half is shut.
-    async fn until_closed(&mut self) -> BrokerEnd {
-        while let Ok(Some(_frame)) = self.reader.next().await {}
-        BrokerEnd::Ended
     }
 
     async fn frame(&mut self, owed: i32) -> Result<Frame, BrokerEnd> {

@@ -8,7 +8,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::timeout,
 };
 
@@ -24,6 +24,8 @@ use super::{
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long the broker may take over what an application sent before it went.
 pub const LINGER_LIMIT: Duration = Duration::from_secs(5);
+/// How long an application may take to close a connection that has ended.
+pub const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 // A peer that vanished without a word is noticed after about half a minute.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
@@ -31,8 +33,13 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 // Requests of ours that wait for their turn on one connection.
 const ASKS_MAX: usize = 16;
 
-/// Carries one application connection to `upstream` until either side ends it.
-pub async fn serve(shared: Arc<Shared>, conn: ConnId, app: TcpStream, upstream: Upstream) {
+/// Carries one application connection to `upstream` until either side ends it; `slot` is its place among those allowed.
+pub async fn serve(
+    shared: Arc<Shared>,
+    (conn, slot): (ConnId, OwnedSemaphorePermit),
+    app: TcpStream,
+    upstream: Upstream,
+) {
     let addresses = shared.brokers.addresses(upstream);
     let Some(broker) = connect(&addresses).await else {
         tracing::warn!(
@@ -59,6 +66,7 @@ pub async fn serve(shared: Arc<Shared>, conn: ConnId, app: TcpStream, upstream: 
         pending,
         asks: asked,
         fence: shared.fence.subscribe(),
+        drain: shared.drain.subscribe(),
     };
     let to_app = Broker::new(
         session,
@@ -67,27 +75,50 @@ pub async fn serve(shared: Arc<Shared>, conn: ConnId, app: TcpStream, upstream: 
         owed,
     );
     carry(conn, to_broker, to_app).await;
+    // Before it counts as gone: whoever sees that finds the place free.
+    drop(slot);
     shared.closed(conn);
 }
 
 async fn carry(conn: ConnId, mut to_broker: App, mut to_app: Broker) {
+    let mut answering = Box::pin(to_app.run());
     let end = tokio::select! {
         end = to_broker.run() => end,
-        end = to_app.run() => {
+        end = &mut answering => {
             tracing::debug!(conn = conn.0, reason = %end, "connection ends");
             return;
         }
     };
     match end {
-        AppEnd::Closed | AppEnd::Ended | AppEnd::Fenced => {
+        AppEnd::Closed | AppEnd::Ended | AppEnd::Fenced | AppEnd::Draining => {
             tracing::debug!(conn = conn.0, reason = %end, "connection ends");
         }
         _ => tracing::warn!(conn = conn.0, reason = %end, "the application's connection is closed"),
     }
-    // What the application sent last is on its way: the broker reads it to the end before it sees ours.
-    let _shut = to_broker.writer.shutdown().await;
-    drop(to_broker);
-    let _late = timeout(LINGER_LIMIT, to_app.linger()).await;
+    let App {
+        pending,
+        mut writer,
+        mut reader,
+        ..
+    } = to_broker;
+    // Nothing is asked any more.
+    drop(pending);
+    if !matches!(end, AppEnd::Draining) {
+        drop((answering, reader));
+        // What the application sent last is on its way: the broker reads it to the end before it sees ours.
+        let _shut = writer.shutdown().await;
+        let _late = timeout(LINGER_LIMIT, to_app.linger()).await;
+        return;
+    }
+    // Whoever drains the proxy limits how long this takes.
+    let end = answering.await;
+    tracing::debug!(conn = conn.0, reason = %end, "nothing is owed any more");
+    let _shut = writer.shutdown().await;
+    // The application sees the end behind its answers. What it still sends is read: bytes that nobody reads would make the
+    // kernel throw away answers that are on their way.
+    let app_closes = async { while let Ok(Some(_frame)) = reader.next().await {} };
+    let both = futures_util::future::join(to_app.linger(), app_closes);
+    let _late = timeout(CLOSE_LIMIT, both).await;
 }
 
 async fn connect(addresses: &[String]) -> Option<TcpStream> {

@@ -71,6 +71,8 @@ pub struct Metrics {
     pub longest_hold: LongestHold,
     /// Connections of the application.
     pub connections: Gauge<i64, AtomicI64>,
+    /// Connections refused because there were too many.
+    pub refused: Counter,
     request_seconds: Family<ApiLabel, Histogram>,
     records: Family<TopicLabel, Counter<u64, AtomicU64>>,
     topics: Arc<Mutex<BTreeSet<TopicName>>>,
@@ -88,6 +90,7 @@ impl Metrics {
             held_partitions: Gauge::default(),
             longest_hold: LongestHold::default(),
             connections: Gauge::default(),
+            refused: Counter::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             records: Family::default(),
             topics: Arc::default(),
@@ -122,6 +125,11 @@ impl Metrics {
             "cutline_proxy_connections",
             "Connections of the application",
             metrics.connections.clone(),
+        );
+        registry.register(
+            "cutline_proxy_connections_refused",
+            "Connections refused because the application had as many as it may",
+            metrics.refused.clone(),
         );
         metrics
     }

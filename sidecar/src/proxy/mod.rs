@@ -18,9 +18,11 @@ pub mod fetch_session;
 pub mod group;
 pub mod landing;
 pub mod metrics;
+pub mod passage;
 pub mod request;
 pub mod response;
 pub mod session;
+pub mod splice;
 pub mod topics;
 
 use std::{
@@ -31,7 +33,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cutline_model::{GroupId, MarkerId, TopicName};
@@ -41,7 +43,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::{
     net::TcpListener,
-    sync::{OnceCell, mpsc, oneshot, watch},
+    sync::{OnceCell, Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -49,17 +51,30 @@ use advertise::{Brokers, Upstream};
 pub use decide::Decide;
 use group::Groups;
 use metrics::Metrics;
+use splice::Pipes;
 use topics::{SharedTopics, Topics};
 
 /// How long a fenced connection waits for the answers to its Produces before it is closed all the same.
 pub const FENCE_DRAIN: Duration = Duration::from_secs(5);
+/// How long the answers that are owed may take when the sidecar ends: a long poll and some more, and less than anybody who
+/// ends it waits before killing it.
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// A connection without traffic for so long gives its buffers back.
+pub const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// How long a response waits until what it tells is written down.
 pub const REGISTER_LIMIT: Duration = Duration::from_secs(10);
 /// How long the answer to a harmless request of ours is waited for.
 pub const PROVE_LIMIT: Duration = Duration::from_secs(10);
-/// Connections of one application; a client library has a few to each broker.
+/// Connections of one application unless it is told otherwise; a client library has a few to each broker.
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// Bytes of Fetch responses that all connections hold together while the core is asked about them: each connection may ask the
+/// broker for its share, and may be given a batch more than that.
+pub const FETCHED_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// The least share, whatever the number of connections.
+pub const FETCHED_SHARE_BYTES_MIN: usize = 128 * 1024;
 
+// How often it is said that connections are refused.
+const REFUSED_EVERY: Duration = Duration::from_secs(10);
 // The wait after a failed accept (usually: no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -91,6 +106,8 @@ pub struct ProxyConfig {
     pub metrics: Metrics,
     /// True to refuse the application until [`Proxy::lift`].
     pub fenced: bool,
+    /// How many connections the application may have.
+    pub connections_max: usize,
 }
 
 type Asks = mpsc::Sender<oneshot::Sender<()>>;
@@ -107,8 +124,14 @@ pub struct Shared {
     pub groups: Groups,
     /// What is counted.
     pub metrics: Metrics,
+    /// What large responses pass through.
+    pub pipes: Pipes,
     fence: watch::Sender<bool>,
+    drain: watch::Sender<bool>,
     connections: Mutex<BTreeMap<ConnId, Asks>>,
+    slots: Arc<Semaphore>,
+    connections_max: usize,
+    refused: Mutex<Option<Instant>>,
     count: watch::Sender<usize>,
     register: Option<Arc<dyn Register>>,
     kafka: Vec<String>,
@@ -130,6 +153,25 @@ impl Shared {
         // The core hears of the last one under this lock, so that a new one cannot slip in between.
         self.decide.disconnected(conn, connections.is_empty());
         self.count.send_replace(connections.len());
+    }
+
+    /// How much one Fetch may bring while so many connections may hold what theirs brought.
+    #[must_use]
+    pub fn fetched_share(&self) -> usize {
+        let connections = (*self.count.borrow()).max(1);
+        (FETCHED_BYTES_MAX / connections).max(FETCHED_SHARE_BYTES_MIN)
+    }
+
+    fn refuse(&self) {
+        self.metrics.refused.inc();
+        let mut said = self.refused.lock();
+        if said.is_none_or(|at| at.elapsed() >= REFUSED_EVERY) {
+            *said = Some(Instant::now());
+            tracing::warn!(
+                limit = self.connections_max,
+                "connections are refused: the application has as many as max-connections allows"
+            );
+        }
     }
 
     /// Asks the cluster for topics that no metadata response has named here.
@@ -199,8 +241,13 @@ impl Proxy {
             topics: SharedTopics::new(Topics::default()),
             groups: Groups::default(),
             metrics: config.metrics,
+            pipes: Pipes::default(),
             fence: watch::Sender::new(config.fenced),
+            drain: watch::Sender::new(false),
             connections: Mutex::default(),
+            slots: Arc::new(Semaphore::new(config.connections_max)),
+            connections_max: config.connections_max,
+            refused: Mutex::default(),
             count: watch::Sender::new(0),
             register: config.register,
             kafka: config.kafka,
@@ -231,6 +278,18 @@ impl Proxy {
         let _none_left = count.wait_for(|count| *count == 0).await;
         // Who comes back is told to the core again, which forgets them now.
         self.shared.groups.clear();
+    }
+
+    /// Takes no connection and no request any more, delivers the answers that are owed, and closes each connection behind
+    /// its last one. Answers how many connections are left after [`DRAIN_LIMIT`].
+    pub async fn drain(&self) -> usize {
+        self.shared.drain.send_replace(true);
+        let mut count = self.shared.count.subscribe();
+        let drained = count.wait_for(|count| *count == 0);
+        match tokio::time::timeout(DRAIN_LIMIT, drained).await {
+            Ok(_none_left) => 0,
+            Err(_) => self.connections(),
+        }
     }
 
     /// Lets the application connect again.
@@ -309,24 +368,34 @@ async fn accept(
     upstream: Upstream,
 ) {
     let mut serving = JoinSet::new();
+    let mut drain = shared.drain.subscribe();
     loop {
         while serving.try_join_next().is_some() {}
-        match listener.accept().await {
-            // Closed at once: fenced, or too many.
+        let accepted = tokio::select! {
+            biased;
+            _ = drain.wait_for(|drains| *drains) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            // Closed at once.
             Ok(_) if *shared.fence.borrow() => {}
-            Ok(_) if serving.len() >= CONNECTIONS_MAX => {
-                tracing::warn!(limit = CONNECTIONS_MAX, "too many connections");
-            }
-            Ok((app, _)) => {
-                let conn = ConnId(ids.fetch_add(1, Ordering::Relaxed));
-                serving.spawn(connection::serve(shared.clone(), conn, app, upstream));
-            }
+            Ok((app, _)) => match shared.slots.clone().try_acquire_owned() {
+                Ok(slot) => {
+                    let conn = ConnId(ids.fetch_add(1, Ordering::Relaxed));
+                    let served = connection::serve(shared.clone(), (conn, slot), app, upstream);
+                    serving.spawn(served);
+                }
+                Err(_) => shared.refuse(),
+            },
             Err(error) => {
                 tracing::warn!(%error, "connection cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+    // Whoever connects is refused from now on, as by a broker that is gone.
+    drop(listener);
+    while serving.join_next().await.is_some() {}
 }
 
 // Opens the brokers' local ports before anybody asks, so that applications that knew them find them after a restart. A
