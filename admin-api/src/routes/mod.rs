@@ -8,6 +8,7 @@ mod checkpoints;
 mod cluster;
 mod docs;
 mod events;
+mod observed;
 mod openapi;
 mod probes;
 mod restores;
@@ -20,6 +21,8 @@ use axum::{
     middleware::from_fn_with_state,
     routing::{MethodRouter, delete, get, post, put},
 };
+
+use observed::observe;
 
 use crate::{
     access::{Gate, Guard, Need, Role, pass},
@@ -143,7 +146,10 @@ pub fn router(shell: Shell, guard: &Guard) -> Router {
     let mut router = Router::new();
     for (path, needs, methods) in table() {
         let gate = Gate::new(guard.clone(), needs);
-        router = router.route(path, methods.layer(from_fn_with_state(gate, pass)));
+        let metrics = shell.metrics().clone();
+        let seen = observed::Route { path, metrics };
+        let methods = methods.layer(from_fn_with_state(gate, pass));
+        router = router.route(path, methods.layer(from_fn_with_state(seen, observe)));
     }
     router
         .fallback(not_found)
