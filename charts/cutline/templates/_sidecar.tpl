@@ -77,6 +77,9 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
 {{- if $values.auth.clientSecret }}
 - {name: CUTLINE_TOKEN_FILE, value: /etc/cutline-token/token}
 {{- end }}
+{{- with $values.otlpEndpoint }}
+- {name: CUTLINE_OTLP_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
 {{- with $values.controlStaleTimeout }}
 - {name: CUTLINE_CONTROL_STALE_TIMEOUT, value: {{ . | quote }}}
 {{- end }}

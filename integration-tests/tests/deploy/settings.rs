@@ -8,7 +8,7 @@ use integration_tests::{
 
 use serde_json::json;
 
-use crate::render::{containers, of_kind, pods, render};
+use crate::render::{admin_settings, containers, pods, render};
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -53,7 +53,7 @@ async fn the_admin_api_takes_the_settings_of_the_chart() {
 /// Starts the admin API with the settings of a value set, but for what belongs to a machine, and waits until it lives.
 async fn is_taken(values: &str, of_this_machine: &[&str]) {
     let rendered = render("cutline", Some(values), &[]).unwrap();
-    let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
+    let settings = admin_settings(&rendered);
     let directory = Run::this().part(&format!("settings-{values}"));
     let file = directory.join("admin.yaml");
     std::fs::write(&file, settings.as_str().unwrap()).unwrap();
@@ -80,7 +80,7 @@ async fn is_taken(values: &str, of_this_machine: &[&str]) {
 #[test]
 fn every_setting_of_the_chart_is_written_when_it_is_set() {
     let rendered = render("cutline", Some("everything"), &[]).unwrap();
-    let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
+    let settings = admin_settings(&rendered);
     let settings = settings.as_str().unwrap();
     for line in [
         "checkpoint.retries: \"0\"",
@@ -91,7 +91,7 @@ fn every_setting_of_the_chart_is_written_when_it_is_set() {
         assert!(settings.contains(line), "{line} is not in\n{settings}");
     }
     let rendered = render("cutline", Some("s3"), &[]).unwrap();
-    let settings = of_kind(&rendered, "ConfigMap")[0]["data"]["admin.yaml"].clone();
+    let settings = admin_settings(&rendered);
     let store = "store: \"s3://checkpoints/production?endpoint=http://s3.storage.svc:7070&region=eu-central-1&path_style=true&sse=aws:kms&kms_key=arn:aws:kms:eu-central-1:1:key/x\"";
     assert!(settings.as_str().unwrap().contains(store), "{settings:?}");
 }
