@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use cutline_model::{Limits, Mode};
 use cutline_store::StoreSpec;
+use cutline_telemetry::Endpoint;
 use cutline_tls::ServerSpec;
 
 use crate::{coordination::Blackout, inject::InjectConfig, shared::RedisAddress};
@@ -28,6 +29,8 @@ pub const MIN_PAUSE: Duration = Duration::ZERO;
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
 /// Scheduled checkpoints that may fail one after another before somebody is woken.
 pub const TOLERABLE_FAILURES: u32 = 3;
+/// Where no objective is set the last checkpoint may be so many intervals old: two may fail in a row.
+pub const OBJECTIVE_INTERVALS: u32 = 3;
 /// Checkpoints kept besides savepoints.
 pub const KEEP_LAST: usize = 100;
 
@@ -54,6 +57,8 @@ pub struct Config {
     pub store: StoreSpec,
     /// Where what may be lost is shared with other admin APIs; `None`: it is in memory.
     pub redis: Option<RedisAddress>,
+    /// Where traces are sent; `None`: nowhere.
+    pub otlp_endpoint: Option<Endpoint>,
     /// See [`SIDECAR_LOST_TIMEOUT`].
     pub sidecar_lost_timeout: Duration,
     /// See [`CONTROL_STALE_TIMEOUT`]; at least what any sidecar has.
@@ -84,6 +89,7 @@ impl Config {
             kafka_settings: BTreeMap::new(),
             store,
             redis: None,
+            otlp_endpoint: None,
             sidecar_lost_timeout: SIDECAR_LOST_TIMEOUT,
             control_stale_timeout: CONTROL_STALE_TIMEOUT,
             checkpoint: CheckpointConfig::default(),
@@ -118,6 +124,8 @@ pub struct CheckpointConfig {
     pub tolerable_failures: u32,
     /// Whether compacted topics are copied whole.
     pub channels: Channels,
+    /// How old the last checkpoint may grow before somebody is told; `None`: see [`OBJECTIVE_INTERVALS`].
+    pub objective: Option<Duration>,
 }
 
 /// Whether what stands in Kafka is referred to or copied.
@@ -156,6 +164,7 @@ impl Default for CheckpointConfig {
             blackouts: Vec::new(),
             tolerable_failures: TOLERABLE_FAILURES,
             channels: Channels::default(),
+            objective: None,
         }
     }
 }

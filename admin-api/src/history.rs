@@ -241,6 +241,7 @@ fn view_of_running(running: &Progress) -> CheckpointView {
         reason: None,
         retried_as: None,
         timeline: cutline_model::Timeline::default(),
+        trace_id: running.trace_id.clone(),
     }
 }
 

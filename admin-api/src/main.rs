@@ -3,40 +3,46 @@
 use std::process::ExitCode;
 
 use cutline_admin::{config::Config, run::run, settings::PROGRAM};
+use cutline_telemetry::{Identity, Telemetry};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let config = match PROGRAM.load().and_then(|settings| Config::of(&settings)) {
         Ok(config) => config,
         Err(error) => return PROGRAM.refuse(error),
     };
-    let filter = EnvFilter::try_from_env("CUTLINE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter)
-        .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "no runtime");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return PROGRAM.cannot_start(&error),
     };
-    match runtime.block_on(serve(config)) {
+    let entered = runtime.enter();
+    let telemetry = Telemetry::start(&identity(&config), config.otlp_endpoint.as_ref());
+    drop(entered);
+    let served = runtime.block_on(serve(config));
+    telemetry.stop();
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the admin API ends");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn identity(config: &Config) -> Identity {
+    Identity {
+        program: PROGRAM.name,
+        version: PROGRAM.version,
+        service: PROGRAM.name.to_owned(),
+        // Where it listens tells admin APIs of one deployment apart.
+        instance: config.listen.clone(),
+        tenant: config.deployment.clone(),
     }
 }
 

@@ -1,12 +1,14 @@
 //! What is counted, in the names of the interface: Prometheus text, base units, bounded labels.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
+use axum::http::Method;
+use cutline_model::{ServiceName, Timings, TopicName};
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -21,6 +23,23 @@ use prometheus_client::{
 
 /// Processes with a label of their own; what comes later is counted as `other`.
 const PROCESS_LABELS_MAX: usize = 200;
+/// Channels with labels of their own.
+const CHANNEL_LABELS_MAX: usize = 200;
+/// Why checkpoints fail, in one word: counted from zero, so that the first failure is an increase too.
+const REASONS: [&str; 10] = [
+    "timeout",
+    "aborted",
+    "declined",
+    "rebalance",
+    "outside",
+    "lost",
+    "restart",
+    "inconsistent",
+    "store",
+    "other",
+];
+/// The label of all others.
+const OTHER: &str = "other";
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReasonLabel {
@@ -42,7 +61,43 @@ struct OperationLabel {
     op: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ChannelLabel {
+    service: String,
+    topic: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StepLabel {
+    step: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabel {
+    route: &'static str,
+    method: String,
+    status: u16,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
+
+/// How much a checkpoint is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Bytes of state.
+    pub state_bytes: u64,
+    /// Bytes written to the store for it.
+    pub uploaded_bytes: u64,
+}
+
+/// What a service reads from a topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Channel {
+    /// The reader.
+    pub service: ServiceName,
+    /// The topic.
+    pub topic: TopicName,
+}
 
 /// Every metric of the admin API. Cheap to clone.
 #[derive(Clone)]
@@ -56,6 +111,14 @@ pub struct Metrics {
     pause: Family<ProcessLabel, Histogram>,
     alignment: Histogram,
     start_delay: Histogram,
+    quiesce: Histogram,
+    record: Histogram,
+    mark: Histogram,
+    upload: Histogram,
+    last_uploaded: Gauge,
+    in_flight: Family<ChannelLabel, Gauge>,
+    objective: Seconds,
+    restore_steps: Family<StepLabel, Histogram>,
     restores_completed: Counter,
     restores_failed: Counter,
     last_restore_duration: Seconds,
@@ -63,6 +126,7 @@ pub struct Metrics {
     restore_masked: Counter,
     sidecars: Family<StateLabel, Gauge<i64>>,
     store: Family<OperationLabel, Histogram>,
+    requests: Family<RequestLabel, Histogram>,
     leading: Gauge<i64>,
     redis_up: Gauge<i64>,
     processes: Arc<Mutex<BTreeSet<String>>>,
@@ -86,6 +150,14 @@ impl Default for Metrics {
             pause: Family::new_with_constructor(histogram),
             alignment: histogram(),
             start_delay: histogram(),
+            quiesce: histogram(),
+            record: histogram(),
+            mark: histogram(),
+            upload: histogram(),
+            last_uploaded: Gauge::default(),
+            in_flight: Family::default(),
+            objective: Seconds::default(),
+            restore_steps: Family::new_with_constructor(histogram),
             restores_completed: Counter::default(),
             restores_failed: Counter::default(),
             last_restore_duration: Seconds::default(),
@@ -93,13 +165,21 @@ impl Default for Metrics {
             restore_masked: Counter::default(),
             sidecars: Family::default(),
             store: Family::new_with_constructor(histogram),
+            requests: Family::new_with_constructor(histogram),
             leading: Gauge::default(),
             redis_up: Gauge::default(),
             processes: Arc::default(),
         };
+        for reason in REASONS.map(str::to_owned) {
+            let _zero = metrics.failed.get_or_create(&ReasonLabel { reason });
+        }
         metrics.registry = Arc::new(metrics.register());
         metrics
     }
+}
+
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// From a millisecond to about half a minute.
@@ -109,12 +189,45 @@ fn histogram() -> Histogram {
 
 impl Metrics {
     /// A checkpoint completed.
-    pub fn checkpoint_completed(&self, duration: Duration, state_bytes: u64, at_seconds: f64) {
+    pub fn checkpoint_completed(&self, duration: Duration, size: Size, at_seconds: f64) {
         self.completed.inc();
         self.last_duration.set(duration.as_secs_f64());
-        self.last_size
-            .set(i64::try_from(state_bytes).unwrap_or(i64::MAX));
+        self.last_size.set(whole(size.state_bytes));
+        self.last_uploaded.set(whole(size.uploaded_bytes));
         self.last_completed.set(at_seconds);
+    }
+
+    /// The last checkpoint completed then: this program did not take it, it took over.
+    pub fn checkpoint_known(&self, at_seconds: f64) {
+        self.last_completed.set(at_seconds);
+    }
+
+    /// What was in flight when the last checkpoint was cut.
+    pub fn in_flight(&self, channels: BTreeMap<Channel, u64>) {
+        self.in_flight.clear();
+        let mut others = 0;
+        for (at, (Channel { service, topic }, records)) in channels.into_iter().enumerate() {
+            if at >= CHANNEL_LABELS_MAX {
+                others += records;
+                continue;
+            }
+            let label = ChannelLabel {
+                service: service.to_string(),
+                topic: topic.to_string(),
+            };
+            self.in_flight.get_or_create(&label).set(whole(records));
+        }
+        if others > 0 {
+            let (service, topic) = (OTHER.to_owned(), OTHER.to_owned());
+            let label = ChannelLabel { service, topic };
+            self.in_flight.get_or_create(&label).set(whole(others));
+        }
+    }
+
+    /// How old the last checkpoint may grow; `None`: nobody minds.
+    pub fn objective(&self, objective: Option<Duration>) {
+        let seconds = objective.unwrap_or_default().as_secs_f64();
+        self.objective.set(seconds);
     }
 
     /// A checkpoint failed; `reason` is one of few words.
@@ -124,12 +237,27 @@ impl Metrics {
     }
 
     /// How one process fared.
-    pub fn process(&self, process: &str, pause_ms: f64, alignment_ms: f64, start_delay_ms: f64) {
+    pub fn process(&self, process: &str, timings: &Timings, upload_ms: u64) {
         let process = self.process_label(process);
         let label = ProcessLabel { process };
-        self.pause.get_or_create(&label).observe(pause_ms / 1_000.0);
-        self.alignment.observe(alignment_ms / 1_000.0);
-        self.start_delay.observe(start_delay_ms / 1_000.0);
+        let pause = self.pause.get_or_create(&label);
+        pause.observe(timings.pause_ms / 1_000.0);
+        for (phase, took_ms) in [
+            (&self.start_delay, timings.start_delay_ms),
+            (&self.alignment, timings.alignment_ms),
+            (&self.quiesce, timings.quiesce_ms),
+            (&self.record, timings.sync_ms),
+            (&self.mark, timings.mark_ms),
+            (&self.upload, upload_ms as f64),
+        ] {
+            phase.observe(took_ms / 1_000.0);
+        }
+    }
+
+    /// A step of a restore was tried.
+    pub fn restore_step(&self, step: &'static str, took: Duration) {
+        let seconds = self.restore_steps.get_or_create(&StepLabel { step });
+        seconds.observe(took.as_secs_f64());
     }
 
     /// A restore completed, masking so many offsets.
@@ -158,6 +286,22 @@ impl Metrics {
         self.store.get_or_create(&label).observe(took.as_secs_f64());
     }
 
+    /// A request was answered.
+    pub fn request(&self, route: &'static str, method: &Method, status: u16, took: Duration) {
+        // Anybody may make up a method.
+        let method = match method.as_str() {
+            known @ ("GET" | "POST" | "PUT" | "DELETE" | "HEAD") => known,
+            _ => OTHER,
+        };
+        let label = RequestLabel {
+            route,
+            method: method.to_owned(),
+            status,
+        };
+        let seconds = self.requests.get_or_create(&label);
+        seconds.observe(took.as_secs_f64());
+    }
+
     /// Whether this admin API leads.
     pub fn leading(&self, leading: bool) {
         self.leading.set(i64::from(leading));
@@ -182,7 +326,7 @@ impl Metrics {
             return process.to_owned();
         }
         if known.len() >= PROCESS_LABELS_MAX {
-            return "other".to_owned();
+            return OTHER.to_owned();
         }
         known.insert(process.to_owned());
         process.to_owned()
@@ -235,6 +379,59 @@ impl Metrics {
             "From go to the first hold",
             Unit::Seconds,
             self.start_delay.clone(),
+        );
+        for (name, help, phase) in [
+            (
+                "checkpoint_quiesce",
+                "From the last hold to quiet",
+                &self.quiesce,
+            ),
+            (
+                "checkpoint_record",
+                "Fixing the state, inside the pause",
+                &self.record,
+            ),
+            (
+                "checkpoint_mark",
+                "Writing the markers, inside the pause",
+                &self.mark,
+            ),
+            (
+                "checkpoint_upload",
+                "Copying and uploading the state, after the pause",
+                &self.upload,
+            ),
+        ] {
+            all.register_with_unit(name, help, Unit::Seconds, phase.clone());
+        }
+        all.register_with_unit(
+            "last_checkpoint_uploaded",
+            "Written to the store for the last checkpoint",
+            Unit::Bytes,
+            self.last_uploaded.clone(),
+        );
+        all.register(
+            "last_checkpoint_in_flight_records",
+            "Offsets between a service's position and the last marker on what it reads, when the last checkpoint was cut",
+            self.in_flight.clone(),
+        );
+        all.register_with_unit(
+            "checkpoint_objective",
+            "How old the last checkpoint may grow; 0 when nobody minds",
+            Unit::Seconds,
+            self.objective.clone(),
+        );
+        all.register_with_unit(
+            "restore_step",
+            "Steps of restores, each attempt",
+            Unit::Seconds,
+            self.restore_steps.clone(),
+        );
+        all.register_with_unit(
+            "admin_request",
+            "Requests to the admin API, to the first byte of the answer",
+            Unit::Seconds,
+            self.requests.clone(),
         );
         all.register(
             "restore_completed",
@@ -291,11 +488,16 @@ mod tests {
     #[test]
     fn metrics_have_the_names_of_the_interface() {
         let metrics = Metrics::default();
-        metrics.checkpoint_completed(Duration::from_millis(1_500), 4_096, 1e9);
+        let size = Size {
+            state_bytes: 4_096,
+            uploaded_bytes: 1_024,
+        };
+        metrics.checkpoint_completed(Duration::from_millis(1_500), size, 1e9);
         metrics.checkpoint_failed("timeout");
-        metrics.process("bank/0", 20.0, 5.0, 1.0);
+        metrics.process("bank/0", &Timings::default(), 7);
         metrics.sidecars("connected", 2);
-        metrics.store("decide", Duration::from_millis(3));
+        metrics.store("put", Duration::from_millis(3));
+        metrics.objective(Some(Duration::from_secs(30)));
         let text = metrics.text();
         for line in [
             "cutline_checkpoints_completed_total 1",
@@ -307,7 +509,10 @@ mod tests {
             "cutline_checkpoint_alignment_seconds_sum ",
             "cutline_checkpoint_start_delay_seconds_sum ",
             "cutline_sidecars{state=\"connected\"} 2",
-            "cutline_store_request_seconds_count{op=\"decide\"} 1",
+            "cutline_store_request_seconds_count{op=\"put\"} 1",
+            "cutline_last_checkpoint_uploaded_bytes 1024",
+            "cutline_checkpoint_upload_seconds_sum 0.007",
+            "cutline_checkpoint_objective_seconds 30",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
@@ -317,9 +522,27 @@ mod tests {
     fn labels_of_processes_are_bounded() {
         let metrics = Metrics::default();
         for at in 0..PROCESS_LABELS_MAX + 10 {
-            metrics.process(&format!("bank/{at}"), 1.0, 0.0, 0.0);
+            metrics.process(&format!("bank/{at}"), &Timings::default(), 0);
         }
         let text = metrics.text();
         assert!(text.contains("{process=\"other\"} 10"), "{text}");
+    }
+
+    #[test]
+    fn labels_of_channels_are_bounded_and_only_the_last_ones_stay() {
+        let metrics = Metrics::default();
+        let channel = |at: usize| Channel {
+            service: "bank".into(),
+            topic: format!("t{at:04}").into(),
+        };
+        let many = (0..CHANNEL_LABELS_MAX + 3).map(|at| (channel(at), 2));
+        metrics.in_flight(many.collect());
+        let name = "cutline_last_checkpoint_in_flight_records";
+        let others = format!("{name}{{service=\"other\",topic=\"other\"}} 6");
+        assert!(metrics.text().contains(&others), "{}", metrics.text());
+        metrics.in_flight([(channel(1), 5)].into());
+        let text = metrics.text();
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        assert_eq!(lines.count(), 1, "{text}");
     }
 }

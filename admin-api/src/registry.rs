@@ -286,12 +286,17 @@ impl Registry {
         Err(LinkError::NotConnected(sidecar.clone()))
     }
 
-    /// Sends a message about an epoch.
+    /// Sends a message about an epoch, which belongs to `trace`.
     ///
     /// # Errors
     /// [`LinkError::NotConnected`].
-    pub fn send_epoch(&self, sidecar: &SidecarId, message: ToSidecar) -> Result<(), LinkError> {
-        self.send(sidecar, Downlink::Epoch { message })
+    pub fn send_epoch(
+        &self,
+        sidecar: &SidecarId,
+        message: ToSidecar,
+        trace: Option<String>,
+    ) -> Result<(), LinkError> {
+        self.send(sidecar, Downlink::Epoch { message, trace })
     }
 
     /// Asks and waits for the answer; `make` is given the request's number. [`Uplink::Done`] with an error is an error.

@@ -5,6 +5,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,8 +14,9 @@ use axum::{
     extract::connect_info::Connected,
     serve::{IncomingStream, Listener},
 };
+use cutline_client::{CheckpointStatus, CheckpointView};
 use cutline_control::{ControlOptions, ControlTopic};
-use cutline_store::Repository;
+use cutline_store::{Observed, Repository, Watch};
 use cutline_tls::{ClientCertificates, ServerSpec, ServerTls, TlsError};
 use cutline_wire::client::{Client, ClientOptions};
 use serde_json::json;
@@ -37,7 +39,9 @@ use crate::{
     inject::{self, Template, TemplateError},
     lag::Lags,
     leader::{Candidate, Leadership},
+    metrics::Metrics,
     peer::Peer,
+    problem::Problem,
     ready::Shell,
     registry::{LinkEvent, Registry},
     restore, routes,
@@ -248,8 +252,10 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
     let owner = owner(&config.deployment, &cluster, &run);
     let repository = eventually(shell, Part::Store, || {
         let (spec, owner) = (config.store.clone(), owner.clone());
+        let watch = store_watch(shell.metrics().clone());
         async move {
-            let repository = Repository::open(spec.open().await?).await?;
+            let objects = Observed::over(spec.open().await?, watch);
+            let repository = Repository::open(objects).await?;
             recovery::check_installation(&repository, &owner).await?;
             Ok::<_, recovery::OpenError>(repository)
         }
@@ -288,6 +294,15 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
         kafka,
         control,
         config,
+    })
+}
+
+/// Every request to the store is counted, and shown in the trace of whoever makes it.
+fn store_watch(metrics: Metrics) -> Watch {
+    Arc::new(move |answered| {
+        metrics.store(answered.verb.name(), answered.began.elapsed());
+        let span = answered.verb.span_name();
+        cutline_telemetry::request(span, answered.began, answered.bytes, answered.failed);
     })
 }
 
@@ -345,6 +360,7 @@ async fn take_over(app: &App) -> JoinSet<()> {
     loop {
         let recovered = async {
             recovery::sweep(app).await?;
+            note_last_checkpoint(app).await?;
             restore::resume(app).await
         };
         match recovered.await {
@@ -363,6 +379,21 @@ async fn take_over(app: &App) -> JoinSet<()> {
     tasks.spawn(recovery::watch(app.clone()));
     tasks.spawn(app.schedule.clone().run(app.clone()));
     tasks
+}
+
+/// The age of the last checkpoint does not begin anew with every leader.
+async fn note_last_checkpoint(app: &App) -> Result<(), Problem> {
+    let all = app.history.all(app).await?;
+    let completed = |view: &&CheckpointView| view.status == CheckpointStatus::Completed;
+    let last = all
+        .iter()
+        .find(completed)
+        .and_then(|last| last.completed_at);
+    if let Some(at) = last {
+        app.metrics
+            .checkpoint_known(at.as_millisecond() as f64 / 1_000.0);
+    }
+    Ok(())
 }
 
 /// Ends what is in progress and lets go of every sidecar, which then finds the next leader.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cutline_model::Limits;
 use cutline_settings::{Key, Program, Settings, SettingsError, brokers, duration, name};
 use cutline_store::{StoreError, StoreSpec};
+use cutline_telemetry::Endpoint;
 use cutline_tls::{ClientCertificates, IdentitySpec, Pem, ServerSpec};
 
 use crate::{
@@ -78,6 +79,11 @@ pub const PROGRAM: Program = Program {
             "Where what may be lost is shared: registry, progress, events, idempotency keys [default: in memory]",
         ),
         Key::one(
+            "otlp-endpoint",
+            "URL",
+            "Where traces are sent, by OTLP over HTTP: http://HOST:4318 [default: $OTEL_EXPORTER_OTLP_ENDPOINT, or nowhere]",
+        ),
+        Key::one(
             "checkpoint.interval",
             "DURATION",
             "From one checkpoint to the next [default: only on request]",
@@ -141,6 +147,11 @@ pub const PROGRAM: Program = Program {
             "checkpoint.tolerable-failures",
             "N",
             "Scheduled ones that may fail in a row before it is an alarm [default: 3]",
+        ),
+        Key::one(
+            "checkpoint.objective",
+            "DURATION",
+            "How old the last one may grow before it is an alarm [default: three intervals]",
         ),
         Key::one(
             "checkpoint.channels",
@@ -212,6 +223,8 @@ impl Config {
             .map(str::parse)
             .transpose()
             .map_err(|reason: &str| wrong("redis", "…", reason))?;
+        config.otlp_endpoint =
+            parsed(settings, "otlp-endpoint", str::parse)?.or_else(Endpoint::from_environment);
         config.sidecar_lost_timeout = span(
             settings,
             "sidecar-lost-timeout",
@@ -281,6 +294,7 @@ fn checkpoint(settings: &Settings) -> Result<CheckpointConfig, SettingsError> {
             default.tolerable_failures,
         )?,
         channels: parsed(settings, "checkpoint.channels", str::parse)?.unwrap_or_default(),
+        objective: parsed(settings, "checkpoint.objective", duration)?,
     })
 }
 
@@ -461,6 +475,7 @@ mod tests {
             (["--kafka", "nowhere"], "HOST:PORT"),
             (["--deployment", "a b"], "letters"),
             (["--unauthenticated", "true"], "yes or no"),
+            (["--otlp-endpoint", "collector:4318"], "http://HOST:PORT"),
             (["--lisen", "x"], "--listen"),
         ] {
             // A flag given twice would be an error of its own.

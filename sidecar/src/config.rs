@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cutline_model::{InstanceName, ServiceName, TopicName};
 use cutline_settings::{Key, Program, Settings, SettingsError, address, brokers, duration, name};
+use cutline_telemetry::Endpoint;
 use cutline_tls::{ClientSpec, IdentitySpec, Pem, ServerCheck};
 use url::Url;
 
@@ -110,6 +111,11 @@ pub const PROGRAM: Program = Program {
             "Offer them on another address than loopback, to whoever reaches it [default: no]",
         ),
         Key::one(
+            "otlp-endpoint",
+            "URL",
+            "Where traces are sent, by OTLP over HTTP: http://HOST:4318 [default: $OTEL_EXPORTER_OTLP_ENDPOINT, or nowhere]",
+        ),
+        Key::one(
             "control-stale-timeout",
             "DURATION",
             "How long fetches go on without the control topic [default: 30s]",
@@ -160,6 +166,8 @@ pub struct Config {
     pub rebuildable: Vec<TopicName>,
     /// Where metrics are offered.
     pub metrics: Option<SocketAddr>,
+    /// Where traces are sent.
+    pub otlp_endpoint: Option<Endpoint>,
     /// How long fetches go on without the control topic.
     pub control_stale_timeout: Duration,
     /// How many connections the application may have.
@@ -200,6 +208,9 @@ impl Config {
             store: settings.get("store").map(str::to_owned),
             rebuildable: rebuildable(settings),
             metrics: unauthenticated(settings, "metrics", "reads names of topics and groups")?,
+            otlp_endpoint: settings
+                .parsed("otlp-endpoint", str::parse)?
+                .or_else(Endpoint::from_environment),
             control_stale_timeout: settings
                 .parsed("control-stale-timeout", duration)?
                 .unwrap_or(CONTROL_STALE_DEFAULT),

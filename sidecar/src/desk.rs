@@ -5,11 +5,16 @@
 use std::sync::Arc;
 
 use cutline_client::link::{Downlink, Uplink};
-use cutline_model::{PartitionOffset, ToSidecar, TopicPartition};
+use cutline_model::{PartitionOffset, TopicPartition};
 use cutline_state::Hook;
+use cutline_telemetry::{About, Span};
 use tokio::sync::mpsc;
 
-use crate::{epoch::StateKeeper, link::LinkEvent, proxy::Decide};
+use crate::{
+    epoch::{StateKeeper, Told},
+    link::LinkEvent,
+    proxy::Decide,
+};
 
 /// What it answers from and through.
 pub(crate) struct Desk {
@@ -18,7 +23,7 @@ pub(crate) struct Desk {
     pub(crate) hook: Option<Arc<Hook>>,
     pub(crate) uplink: mpsc::Sender<Uplink>,
     /// Messages of an epoch; `None` when the link was lost.
-    pub(crate) messages: mpsc::Sender<Option<ToSidecar>>,
+    pub(crate) messages: mpsc::Sender<Option<Told>>,
     /// True when this sidecar has a store of its own and needs not the admin API's.
     pub(crate) own_store: bool,
 }
@@ -33,8 +38,8 @@ impl Desk {
                     Ok(())
                 }
                 LinkEvent::Lost => self.messages.send(None).await,
-                LinkEvent::Message(Downlink::Epoch { message }) => {
-                    self.messages.send(Some(message)).await
+                LinkEvent::Message(Downlink::Epoch { message, trace }) => {
+                    self.messages.send(Some(Told { message, trace })).await
                 }
                 LinkEvent::Message(message) => {
                     self.answer(message);
@@ -79,18 +84,22 @@ impl Desk {
                 request,
                 epoch,
                 part,
+                trace,
             } => {
+                let about = About {
+                    epoch: Some(epoch.0),
+                    restore: None,
+                };
+                let span = Span::under(trace.as_deref(), "put state back", about);
                 tokio::spawn(async move {
-                    let restored = states
-                        .restore(&part)
-                        .await
-                        .map_err(|error| error.to_string());
-                    match &restored {
+                    let restored = span.clone().done_by(states.restore(&part)).await;
+                    let restored = restored.map_err(|error| error.to_string());
+                    span.within(|| match &restored {
                         Ok(()) => {
                             tracing::info!(%epoch, bytes = part.state_bytes, "state put back and verified")
                         }
                         Err(error) => tracing::error!(%epoch, error, "state not put back"),
-                    }
+                    });
                     uplink
                         .send(Uplink::Done {
                             request,
@@ -99,11 +108,12 @@ impl Desk {
                         .await
                 });
             }
-            Downlink::ResumeHook { request } => {
+            Downlink::ResumeHook { request, trace } => {
+                let caller = trace.as_deref().map_or_else(Span::none, Span::of_caller);
                 tokio::spawn(async move {
                     let resumed = match hook {
-                        Some(hook) => hook
-                            .resume()
+                        Some(hook) => caller
+                            .around(hook.resume())
                             .await
                             .map(|_| ())
                             .map_err(|error| error.to_string()),

@@ -9,39 +9,47 @@ use cutline_sidecar::{
     run::{self, Ended},
     setup,
 };
+use cutline_telemetry::{Identity, Telemetry};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let config = match PROGRAM.load().and_then(|settings| Config::of(&settings)) {
         Ok(config) => config,
         Err(error) => return PROGRAM.refuse(error),
     };
-    let filter = EnvFilter::try_from_env("CUTLINE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter)
-        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    let ran = match runtime {
-        Ok(runtime) => runtime.block_on(run(config)),
-        Err(error) => Err(error.into()),
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return PROGRAM.cannot_start(&error),
     };
+    let entered = runtime.enter();
+    let telemetry = Telemetry::start(&identity(&config), config.otlp_endpoint.as_ref());
+    drop(entered);
+    let ran = runtime.block_on(run(config));
+    telemetry.stop();
     match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the sidecar ends");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn identity(config: &Config) -> Identity {
+    Identity {
+        program: PROGRAM.name,
+        version: PROGRAM.version,
+        service: config.service.to_string(),
+        instance: config.instance.to_string(),
+        tenant: config.deployment.clone(),
     }
 }
 

@@ -11,6 +11,7 @@ use cutline_control::{ControlError, ControlOptions, ControlTopic, Record, Regist
 use cutline_model::{Capture, Guarantee, Incarnation, ProcessId, Scope, SidecarId, TopicName};
 use cutline_protocol::{Process, ProcessConfig};
 use cutline_state::{Hook, Provider};
+use cutline_store::Watch;
 use cutline_tls::ClientTls;
 use cutline_wire::{
     client::{Client, ClientError, ClientOptions},
@@ -153,6 +154,7 @@ impl Run {
         let states = Arc::new(StateKeeper::new(
             process_id(settings),
             Arc::clone(&settings.state),
+            store_watch(metrics.clone()),
         ));
         states.probe().await?;
         if let Some(store) = &settings.store {
@@ -215,7 +217,7 @@ impl Run {
         );
         let shell = Shell::new(ShellParts {
             core: Arc::clone(&decide),
-            service: settings.sidecar.service.clone(),
+            sidecar: settings.sidecar.clone(),
             client,
             control: Arc::clone(&control),
             proxy: Arc::clone(&proxy),
@@ -319,6 +321,15 @@ fn listen(
     })
 }
 
+/// Every request to the store is counted, and shown in the trace of whoever makes it.
+fn store_watch(metrics: Metrics) -> Watch {
+    Arc::new(move |answered| {
+        metrics.store(answered.verb.name(), answered.began.elapsed());
+        let span = answered.verb.span_name();
+        cutline_telemetry::request(span, answered.began, answered.bytes, answered.failed);
+    })
+}
+
 fn process_id(settings: &Settings) -> ProcessId {
     let instance = (settings.scope == Scope::Instance).then(|| settings.sidecar.instance.clone());
     ProcessId {
@@ -404,6 +415,7 @@ fn status(
         metrics
             .held_partitions
             .set(i64::try_from(core.held()).unwrap_or(i64::MAX));
+        metrics.fenced.set(i64::from(proxy.is_fenced()));
         let known = core.with(|process, now| {
             let reads = process.inputs().read_now(now).cloned().collect();
             (

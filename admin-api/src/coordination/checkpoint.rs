@@ -10,12 +10,13 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::{
-    EpochRequest, EpochResult, RunningEpoch, broker, claim, driver, keys::Keys,
+    EpochRequest, EpochResult, RunningEpoch, broker, channels, claim, driver, keys::Keys,
     manifest::pause_ms_max, retention,
 };
 use crate::{
     app::App,
     busy::BusyGuard,
+    metrics::Size,
     problem::{BAD_REQUEST, NO_TRANSACTIONS, Problem},
 };
 
@@ -158,11 +159,13 @@ async fn series(
         let completed = matches!(result, EpochResult::Completed { .. });
         let gives_up = match &result {
             EpochResult::Completed { manifest, .. } => {
-                tell_completed(&app, manifest.as_deref());
+                running
+                    .trace
+                    .within(|| tell_completed(&app, manifest.as_deref()));
                 true
             }
             EpochResult::Failed { reason, aborted } => {
-                tell_failed(&app, epoch, reason);
+                running.trace.within(|| tell_failed(&app, epoch, reason));
                 *aborted || retries == 0 || !app.leadership.is_leading()
             }
         };
@@ -201,10 +204,17 @@ fn tell_triggered(app: &App, running: &RunningEpoch, retry_of: Option<Epoch>) {
         savepoint,
         ..
     } = running;
-    tracing::info!(epoch = epoch.0, %mode, retry_of = retry_of.map(|of| of.0), "checkpoint triggered");
+    running.trace.within(|| {
+        tracing::info!(epoch = epoch.0, %mode, retry_of = retry_of.map(|of| of.0), "checkpoint triggered");
+    });
+    if let Some(of) = retry_of {
+        let of = i64::try_from(of.0).unwrap_or(i64::MAX);
+        running.trace.set("retry_of", of);
+    }
+    let trace_id = running.trace.trace_id();
     app.events.publish(
         "checkpoint.triggered",
-        json!({ "epoch": epoch, "mode": mode, "savepoint": savepoint, "retry_of": retry_of }),
+        json!({ "epoch": epoch, "mode": mode, "savepoint": savepoint, "retry_of": retry_of, "trace_id": trace_id }),
     );
 }
 
@@ -213,16 +223,17 @@ fn tell_completed(app: &App, manifest: Option<&Manifest>) {
     let took = manifest.started_at.duration_until(manifest.completed_at);
     let took = Duration::try_from(took).unwrap_or_default();
     let pause_ms = pause_ms_max(manifest);
-    app.metrics.checkpoint_completed(
-        took,
-        manifest.state_bytes(),
-        manifest.completed_at.as_millisecond() as f64 / 1_000.0,
-    );
+    let size = Size {
+        state_bytes: manifest.state_bytes(),
+        uploaded_bytes: manifest.uploaded_bytes(),
+    };
+    let at = manifest.completed_at.as_millisecond() as f64 / 1_000.0;
+    app.metrics.checkpoint_completed(took, size, at);
+    app.metrics.in_flight(channels::in_flight(manifest));
     for record in &manifest.processes {
-        let (process, timings) = (record.process.to_string(), record.timings);
-        let (alignment, delay) = (timings.alignment_ms, timings.start_delay_ms);
+        let process = record.process.to_string();
         app.metrics
-            .process(&process, timings.pause_ms, alignment, delay);
+            .process(&process, &record.timings, record.async_ms);
     }
     tracing::info!(
         epoch = manifest.epoch.0,

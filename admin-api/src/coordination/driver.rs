@@ -14,6 +14,7 @@ use cutline_protocol::{
     ManifestAnswer, Moment, Registration, Rules, Topology, ViewSnapshot,
 };
 use cutline_store::{CheckpointStatus, Manifest, StoreError};
+use cutline_telemetry::Span;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::{
@@ -70,10 +71,28 @@ struct Driver<'a> {
     ends_asked: bool,
     /// What was read ahead of the tables to embed.
     tables: Option<Tables>,
+    /// What the coordinator does just now, in the trace.
+    stage: (&'static str, Span),
 }
 
-/// Takes `running`, which is claimed, to its end.
+/// Takes `running`, which is claimed, to its end, and its trace.
 pub async fn drive(app: &App, running: &RunningEpoch, request: &EpochRequest) -> EpochResult {
+    let trace = &running.trace;
+    trace.set("deployment", app.config.deployment.clone());
+    let result = trace.around(attempt(app, running, request)).await;
+    match &result {
+        EpochResult::Completed { .. } => trace.set("outcome", "completed"),
+        EpochResult::Failed { reason, .. } => {
+            trace.set("outcome", "failed");
+            trace.set("reason", reason.clone());
+            trace.fail(reason);
+        }
+    }
+    trace.end();
+    result
+}
+
+async fn attempt(app: &App, running: &RunningEpoch, request: &EpochRequest) -> EpochResult {
     let mut aborts = running.aborted();
     let tables = tokio::select! {
         read = read_ahead(app, request) => read,
@@ -114,6 +133,7 @@ pub async fn drive(app: &App, running: &RunningEpoch, request: &EpochRequest) ->
         manifest: None,
         ends_asked: false,
         tables,
+        stage: ("", Span::none()),
     };
     driver.run(&mut links, &mut aborts).await
 }
@@ -139,7 +159,9 @@ impl Driver<'_> {
     ) -> EpochResult {
         let mut ended_by_hand = false;
         loop {
+            self.note_stage();
             if let Some(outcome) = self.drain() {
+                self.stage.1.end();
                 return self.result(outcome, ended_by_hand).await;
             }
             self.note_phase();
@@ -193,7 +215,9 @@ impl Driver<'_> {
         while let Some(output) = self.coordinator.poll_output() {
             match output {
                 CoordinatorOutput::Send(sidecar, message) => {
-                    if self.app.registry.send_epoch(&sidecar, message).is_err() {
+                    let trace = self.running.trace.traceparent();
+                    let sent = self.app.registry.send_epoch(&sidecar, message, trace);
+                    if sent.is_err() {
                         self.coordinator.handle_sidecar_lost(&sidecar);
                     }
                 }
@@ -209,28 +233,28 @@ impl Driver<'_> {
     fn ask(&mut self, question: CoordinatorOutput) {
         let (app, kafka) = (self.app.clone(), self.app.kafka.clone());
         match question {
-            CoordinatorOutput::ReadTopology { groups, topics } => self.tasks.spawn(async move {
+            CoordinatorOutput::ReadTopology { groups, topics } => self.start(async move {
                 let topology = broker::topology(&kafka, &groups, &topics).await;
                 Answer::Topology(topology.map_err(|error| error.to_string()))
             }),
-            CoordinatorOutput::TakeBarrierPair => self.tasks.spawn(async move {
+            CoordinatorOutput::TakeBarrierPair => self.start(async move {
                 let pair = app.barriers.take_pair().await;
                 Answer::BarrierPair(pair.map_err(|error| error.to_string()))
             }),
-            CoordinatorOutput::WriteBarriers(partitions) => self.tasks.spawn(async move {
+            CoordinatorOutput::WriteBarriers(partitions) => self.start(async move {
                 let written = app.barriers.write(&partitions).await;
                 Answer::Barriers(written.map_err(|error| error.to_string()))
             }),
             CoordinatorOutput::ReadIdle(groups) => {
                 let idle: BTreeSet<ServiceName> = self.view.idle.keys().cloned().collect();
-                self.tasks.spawn(async move {
+                self.start(async move {
                     let committed = broker::committed(&kafka, &groups, &idle).await;
                     Answer::Idle(committed.map_err(|error| error.to_string()))
                 })
             }
             CoordinatorOutput::ListEnds(topics) => {
                 let again = std::mem::replace(&mut self.ends_asked, true);
-                self.tasks.spawn(async move {
+                self.start(async move {
                     if again {
                         tokio::time::sleep(ENDS_AGAIN).await;
                     }
@@ -238,15 +262,15 @@ impl Driver<'_> {
                     Answer::Ends(ends.map_err(|error| error.to_string()))
                 })
             }
-            CoordinatorOutput::ReadControl => self
-                .tasks
-                .spawn(async move { Answer::Control(view::read_control(&app).await) }),
+            CoordinatorOutput::ReadControl => {
+                self.start(async move { Answer::Control(view::read_control(&app).await) })
+            }
             // Carried out where outputs are drained.
             CoordinatorOutput::Send(..)
             | CoordinatorOutput::Done(_)
             | CoordinatorOutput::Commit(_)
-            | CoordinatorOutput::Fail(_) => return,
-        };
+            | CoordinatorOutput::Fail(_) => {}
+        }
     }
 
     fn commit(&mut self, cut: &Cut) {
@@ -255,6 +279,7 @@ impl Driver<'_> {
         let around = Surroundings {
             started_at: self.running.started_at,
             savepoint: self.request.savepoint.clone(),
+            trace_id: self.running.trace.trace_id(),
             metadata: &metadata,
             control: &control,
         };
@@ -262,7 +287,7 @@ impl Driver<'_> {
         let (app, cut) = (self.app.clone(), cut.clone());
         let tables = self.tables.take();
         let mut failed = failed(self.running, String::new());
-        self.tasks.spawn(async move {
+        self.start(async move {
             tables::note_lags(&app, &mut manifest).await;
             if let Some(tables) = tables {
                 let limit = app.config.checkpoint.timeout;
@@ -288,8 +313,7 @@ impl Driver<'_> {
     fn record_failure(&mut self, reason: String) {
         let manifest = failed(self.running, reason);
         let app = self.app.clone();
-        self.tasks
-            .spawn(async move { Answer::FailureRecorded(decide(&app, &manifest).await) });
+        self.start(async move { Answer::FailureRecorded(decide(&app, &manifest).await) });
     }
 
     fn answered(&mut self, answer: Answer) {
@@ -333,6 +357,20 @@ impl Driver<'_> {
         }
     }
 
+    /// The trace shows a few stages, of one or more phases each.
+    fn note_stage(&mut self) {
+        let stage = stage_of(&self.coordinator.phase());
+        if self.stage.0 != stage {
+            self.stage.1.end();
+            self.stage = (stage, self.running.trace.child(stage));
+        }
+    }
+
+    /// Runs beside the loop, as a part of the present stage.
+    fn start(&mut self, work: impl Future<Output = Answer> + Send + 'static) {
+        self.tasks.spawn(self.stage.1.around(work));
+    }
+
     fn note_phase(&self) {
         let phase = self.coordinator.phase();
         if self.app.running.note_phase(self.running.epoch, &phase) {
@@ -367,6 +405,18 @@ impl Driver<'_> {
     }
 }
 
+fn stage_of(phase: &str) -> &'static str {
+    match phase {
+        "preparing" | "readingtopology" => "prepare",
+        "arming" => "arm",
+        "running" => "go",
+        "listing" | "confirming" | "readingcontrol" | "rereading" => "bound",
+        "storing" => "store",
+        "committing" => "commit",
+        _ => "end",
+    }
+}
+
 /// Waits until somebody ends the epoch.
 async fn aborted(aborts: &mut watch::Receiver<Option<String>>) -> String {
     let reason = aborts.wait_for(Option::is_some).await.ok();
@@ -385,6 +435,7 @@ async fn give_up(app: &App, running: &RunningEpoch, reason: String, aborted: boo
 
 fn failed(running: &RunningEpoch, reason: String) -> Manifest {
     let mut manifest = Manifest::failed(running.epoch, running.mode, running.started_at, reason);
+    manifest.trace_id = running.trace.trace_id();
     manifest.savepoint = running.savepoint.clone();
     manifest
 }
@@ -394,10 +445,7 @@ pub(super) async fn decide(app: &App, manifest: &Manifest) -> ManifestAnswer {
     let mut pause = DECISION_PAUSE;
     let mut tries = 1;
     loop {
-        let began = Instant::now();
-        let decided = app.repository.decide(manifest).await;
-        app.metrics.store("decide", began.elapsed());
-        let error = match decided {
+        let error = match app.repository.decide(manifest).await {
             Ok(()) => return ManifestAnswer::Created,
             Err(StoreError::AlreadyDecided { .. }) => return ManifestAnswer::Taken,
             Err(error) => error,

@@ -18,6 +18,8 @@ pub struct Surroundings<'a> {
     pub started_at: Timestamp,
     /// A savepoint's name.
     pub savepoint: Option<String>,
+    /// Its trace.
+    pub trace_id: Option<String>,
     /// The cluster, refreshed when the ends were listed.
     pub metadata: &'a Metadata,
     /// Timeline and masks in force.
@@ -29,6 +31,7 @@ pub struct Surroundings<'a> {
 pub fn manifest_of(cut: &Cut, around: Surroundings<'_>) -> Manifest {
     let mut manifest = Manifest::new(cut.epoch, Outcome::Completed, cut.mode, around.started_at);
     manifest.savepoint = around.savepoint;
+    manifest.trace_id = around.trace_id;
     manifest.view = cut.view;
     manifest.timeline = around.control.timeline;
     manifest.kafka_cluster_id = around.metadata.cluster_id.clone().unwrap_or_default();
@@ -297,6 +300,7 @@ mod tests {
         let around = Surroundings {
             started_at: Timestamp::UNIX_EPOCH,
             savepoint: Some("before".to_owned()),
+            trace_id: None,
             metadata: &metadata,
             control: &ControlState::default(),
         };

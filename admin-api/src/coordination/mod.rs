@@ -5,6 +5,7 @@
 
 mod barriers;
 mod broker;
+mod channels;
 mod claim;
 mod driver;
 mod manifest;

@@ -114,6 +114,7 @@ mod tests {
             reason: None,
             retried_as: None,
             timeline: Timeline(0),
+            trace_id: None,
         }
     }
 

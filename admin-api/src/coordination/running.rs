@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use cutline_model::{Epoch, Mode, Purpose};
+use cutline_telemetry::{About, Span};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -27,6 +28,8 @@ pub struct RunningEpoch {
     pub started_at: Timestamp,
     /// What the coordinator is doing; `None` before it began.
     pub phase: Option<String>,
+    /// Its trace.
+    pub trace: Span,
     abort: Arc<watch::Sender<Option<String>>>,
 }
 
@@ -63,6 +66,7 @@ impl Running {
             savepoint: request.savepoint.clone(),
             started_at,
             phase: None,
+            trace: trace(epoch, request),
             abort: Arc::new(watch::Sender::new(None)),
         };
         self.0.lock().current = Some(running.clone());
@@ -127,6 +131,27 @@ impl Running {
         current.abort.send_replace(Some(reason.to_owned()));
         true
     }
+}
+
+/// A trace of its own, or a part of whoever began it: a caller that sent its own, or a restore.
+fn trace(epoch: Epoch, request: &EpochRequest) -> Span {
+    let about = About {
+        epoch: Some(epoch.0),
+        restore: None,
+    };
+    let trace = Span::begin("checkpoint", about);
+    trace.set("epoch", i64::try_from(epoch.0).unwrap_or(i64::MAX));
+    trace.set("mode", request.mode.to_string());
+    let purpose = match request.purpose {
+        Purpose::Checkpoint => "checkpoint",
+        Purpose::Safety => "safety",
+        Purpose::Stop => "stop",
+    };
+    trace.set("purpose", purpose);
+    if let Some(name) = &request.savepoint {
+        trace.set("savepoint", name.clone());
+    }
+    trace
 }
 
 #[cfg(test)]

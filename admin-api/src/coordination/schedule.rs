@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     app::App,
-    config::CheckpointConfig,
+    config::{CheckpointConfig, OBJECTIVE_INTERVALS},
     problem::{BAD_REQUEST, CHECKPOINT_IN_PROGRESS, Problem, RESTORE_IN_PROGRESS},
 };
 
@@ -127,6 +127,14 @@ impl Schedule {
             next_at: next.map(|at| Timestamp::now() + at.saturating_duration_since(Instant::now())),
             failures: progress.failures,
         }
+    }
+
+    /// How old the last checkpoint may grow: as configured, else by the interval that is in force.
+    #[must_use]
+    pub fn objective(&self, app: &App) -> Option<Duration> {
+        let interval = self.terms.borrow().interval;
+        let by_interval = interval.map(|interval| interval * OBJECTIVE_INTERVALS);
+        app.config.checkpoint.objective.or(by_interval)
     }
 
     /// Triggers checkpoints for as long as this admin API leads.

@@ -41,6 +41,11 @@ fn a_sidecar_of_another_version_or_deployment_is_refused_with_the_reason() {
     assert!(Hello::read(Uplink::Applied { offset: Offset(0) }, "here").is_err());
 }
 
+fn resume(request: u64) -> Downlink {
+    let trace = None;
+    Downlink::ResumeHook { request, trace }
+}
+
 #[tokio::test]
 async fn a_newer_connection_replaces_the_older_and_is_not_ended_by_it() {
     let registry = Registry::default();
@@ -73,11 +78,7 @@ async fn what_was_asked_of_a_lost_sidecar_ends_with_an_error() {
     let asking = registry.clone();
     let asked = tokio::spawn({
         let id = id.clone();
-        async move {
-            asking
-                .ask(&id, limit, |request| Downlink::ResumeHook { request })
-                .await
-        }
+        async move { asking.ask(&id, limit, resume).await }
     });
     assert!(matches!(
         link.outbox.recv().await,
@@ -85,7 +86,7 @@ async fn what_was_asked_of_a_lost_sidecar_ends_with_an_error() {
     ));
     registry.lose(&link.token, "closed");
     assert_eq!(asked.await.unwrap(), Err(LinkError::Lost(id.clone())));
-    let nobody = registry.ask(&id, limit, |request| Downlink::ResumeHook { request });
+    let nobody = registry.ask(&id, limit, resume);
     assert_eq!(nobody.await, Err(LinkError::NotConnected(id)));
 }
 
@@ -109,8 +110,8 @@ async fn a_sidecar_that_does_not_read_is_cut_off() {
     let registry = Registry::default();
     let link = registry.admit(hello("first"));
     let id = link.token.sidecar.clone();
-    let refused = (0..=OUTBOX_MAX as u64)
-        .find_map(|request| registry.send(&id, Downlink::ResumeHook { request }).err());
+    let refused =
+        (0..=OUTBOX_MAX as u64).find_map(|request| registry.send(&id, resume(request)).err());
     assert_eq!(refused, Some(LinkError::NotConnected(id.clone())));
     assert!(registry.get(&id).is_none());
 }

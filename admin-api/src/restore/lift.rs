@@ -159,7 +159,7 @@ pub fn let_go(run: &Run) {
             };
             // One that is not there any more has opened by itself.
             let close = ToSidecar::Close { epoch, closing };
-            let _ = run.app.registry.send_epoch(&sidecar, close);
+            let _ = run.app.registry.send_epoch(&sidecar, close, None);
         }
     }
 }
@@ -172,9 +172,9 @@ async fn resume_hooks(run: &Run) -> Vec<String> {
         .filter(|sidecar| run.begun.services.contains(&sidecar.service));
     let mut told = Vec::new();
     for sidecar in restored {
-        let app = run.app.clone();
+        let (app, trace) = (run.app.clone(), run.step.traceparent());
         told.push(async move {
-            let resume = |request| Downlink::ResumeHook { request };
+            let resume = |request| Downlink::ResumeHook { request, trace };
             let asked = app.registry.ask(&sidecar, RESUME_TIMEOUT, resume).await;
             asked.err().map(|error| error.to_string())
         });

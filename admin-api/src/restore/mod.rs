@@ -25,11 +25,13 @@ mod view;
 
 use cutline_client::{RestorePlan, RestoreRequest, RestoreView};
 use cutline_control::ControlState;
+use cutline_model::Epoch;
 use cutline_protocol::{
     mask::Masks,
     restore::{self, Facts, Plan},
 };
 use cutline_store::{JournalRecord, RestoreSummary};
+use cutline_telemetry::{About, Span, as_now};
 use cutline_wire::client::Metadata;
 use jiff::Timestamp;
 
@@ -78,7 +80,7 @@ pub async fn plan(app: &App, request: RestoreRequest) -> Result<RestorePlan, Pro
 /// 409 when something is in progress or the plan does not hold; nothing was done then.
 pub async fn start(app: App, request: RestoreRequest) -> Result<RestoreView, Problem> {
     // A task of its own: whoever asked may hang up between the journal's first record and its second.
-    let begun = tokio::spawn(begin(app, request)).await;
+    let begun = tokio::spawn(as_now(begin(app, request))).await;
     begun.unwrap_or_else(|error| Err(Problem::new(INTERNAL, error.to_string())))
 }
 
@@ -93,10 +95,12 @@ async fn begin(app: App, request: RestoreRequest) -> Result<RestoreView, Problem
         .map_err(RestoreError::problem)?;
     let planned =
         restore::plan(&facts).map_err(|problems| RestoreError::NotFeasible(problems).problem())?;
-    let begun = begun(&planned, &facts, &request);
+    let trace = trace(&id, request.epoch, None);
+    let mut begun = begun(&planned, &facts, &request);
+    begun.trace = trace.traceparent();
     let first = stored::first_record(&id, request.epoch, &begun);
     app.repository.append_journal(&first).await?;
-    let mut run = assemble(&app, guard, wanted, vec![first])?;
+    let mut run = assemble(&app, guard, wanted, vec![first], trace)?;
     run.survey = Some(Survey { facts, scan });
     let view = get(&app, &id).await?;
     app.events.publish(
@@ -126,7 +130,10 @@ pub async fn resume(app: &App) -> Result<(), Problem> {
         let records = app.repository.read_journal(id).await?;
         let request = RestoreRequest::of(summary.first.epoch);
         let wanted = wanted(app, &request).await?;
-        let run = assemble(app, guard, wanted, records)?;
+        let begun = records.first().map(stored::read_begun).transpose();
+        let caller = begun.ok().flatten().and_then(|begun| begun.trace);
+        let trace = trace(id, summary.first.epoch, caller.as_deref());
+        let run = assemble(app, guard, wanted, records, trace)?;
         tracing::warn!(
             restore = id,
             step = summary.last.step,
@@ -218,6 +225,7 @@ fn assemble(
     guard: BusyGuard,
     wanted: Wanted,
     records: Vec<JournalRecord>,
+    trace: Span,
 ) -> Result<Run, Problem> {
     let read = stored::read(&records).map_err(RestoreError::problem)?;
     let first = &records[0];
@@ -242,7 +250,24 @@ fn assemble(
         seq: records.len() as u64,
         beside: read.beside,
         doomed: None,
+        trace,
+        step: Span::none(),
     })
+}
+
+/// The trace of a restore: its own, a caller's, or the one that whoever ran it before had begun.
+fn trace(id: &str, epoch: Epoch, before: Option<&str>) -> Span {
+    let about = About {
+        epoch: Some(epoch.0),
+        restore: Some(id),
+    };
+    let trace = match before {
+        Some(_) => Span::under(before, "restore taken up", about),
+        None => Span::begin("restore", about),
+    };
+    trace.set("restore", id.to_owned());
+    trace.set("epoch", i64::try_from(epoch.0).unwrap_or(i64::MAX));
+    trace
 }
 
 fn new_id() -> String {

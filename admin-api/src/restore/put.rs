@@ -30,8 +30,8 @@ pub async fn restore_states(
         .iter()
         .filter(|state| left.contains(&state.process))
     {
-        let (app, id) = (run.app.clone(), run.id.clone());
-        asked.push(restore_state(app, id, run.epoch, state.clone()));
+        let (app, id, trace) = (run.app.clone(), run.id.clone(), run.step.traceparent());
+        asked.push(restore_state(app, id, run.epoch, state.clone(), trace));
     }
     let mut entries = Vec::new();
     let mut failed = None;
@@ -52,6 +52,7 @@ async fn restore_state(
     id: String,
     epoch: Epoch,
     state: State,
+    trace: Option<String>,
 ) -> Result<ProcessId, RestoreError> {
     let State {
         process,
@@ -69,6 +70,7 @@ async fn restore_state(
             request,
             epoch,
             part,
+            trace,
         });
     put_back.await?;
     tracing::info!(restore = id, %process, %sidecar, "state restored");

@@ -3,11 +3,12 @@
 //! Each entry is in the store before the step after it begins. An error ends the restore while nothing was touched; from
 //! then on the step is tried again until it succeeds, and the fence stays. Which step comes next is the core's word.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cutline_model::Epoch;
 use cutline_protocol::restore::{Entry, Facts, Journal, Resumption, Step};
 use cutline_store::MaskRecord;
+use cutline_telemetry::Span;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -54,6 +55,9 @@ pub struct Run {
     pub(super) beside: Beside,
     /// Why it is given up, once it is.
     pub(super) doomed: Option<String>,
+    /// Its trace, and the part of it that is the present step.
+    pub(super) trace: Span,
+    pub(super) step: Span,
 }
 
 impl Run {
@@ -67,7 +71,14 @@ impl Run {
     }
 
     /// Goes on to the end, unless another admin API takes over.
-    pub async fn drive(mut self) {
+    pub async fn drive(self) {
+        let trace = self.trace.clone();
+        trace.set("deployment", self.app.config.deployment.clone());
+        trace.around(self.steps()).await;
+        trace.end();
+    }
+
+    async fn steps(mut self) {
         if self.journal.resumption() == Resumption::GiveUp && self.survey.is_none() {
             let reason =
                 "the admin API was interrupted before any state was touched; run the restore again";
@@ -111,7 +122,15 @@ impl Run {
             return self.give_up(reason).await;
         }
         let step = self.journal.next();
-        for entry in self.carry_out(&step).await? {
+        let (began, name) = (Instant::now(), name_of(&step));
+        self.step = self.trace.child(name);
+        let done = self.step.clone().done_by(self.take(&step)).await;
+        self.app.metrics.restore_step(name, began.elapsed());
+        done
+    }
+
+    async fn take(&mut self, step: &Step) -> Result<(), RestoreError> {
+        for entry in self.carry_out(step).await? {
             self.record(entry).await?;
         }
         Ok(())
@@ -218,12 +237,18 @@ impl Run {
         } else {
             self.app.metrics.restore_failed();
         }
+        self.trace.set("outcome", status.as_str().to_lowercase());
+        if let Some(reason) = self.journal.given_up() {
+            self.trace.set("reason", reason.to_owned());
+            self.trace.fail(reason);
+        }
         let kind = format!("restore.{}", status.as_str().to_lowercase());
         let reason = self.journal.given_up();
         let data =
             json!({ "id": self.id, "epoch": self.epoch, "status": status, "reason": reason });
         self.app.events.publish(&kind, data);
-        tracing::info!(restore = self.id, epoch = %self.epoch, %status, "restore ended");
+        let took = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(restore = self.id, epoch = %self.epoch, %status, latencyMs = took, "restore ended");
     }
 
     /// The plan's facts; gone once the masks are made.
@@ -235,5 +260,28 @@ impl Run {
     /// The epoch the services stand still for, when they do.
     pub(super) fn still_for(&self) -> Option<Epoch> {
         self.stillness.as_ref().map(stop::Stillness::epoch)
+    }
+}
+
+/// A step in traces and metrics.
+fn name_of(step: &Step) -> &'static str {
+    match step {
+        Step::WriteHolds => "write_holds",
+        Step::Quiesce => "quiesce",
+        Step::Fence => "fence",
+        Step::Empty => "empty_groups",
+        Step::FixEnds => "fix_ends",
+        Step::MakeMasks => "make_masks",
+        Step::ReadTables => "read_tables",
+        Step::BeginState => "begin_state",
+        Step::RestoreStates(_) => "restore_states",
+        Step::CommitOffsets => "commit_offsets",
+        Step::AppendTables => "append_tables",
+        Step::TakeTimeline => "take_timeline",
+        Step::CommitTimeline => "commit_timeline",
+        Step::Lift => "lift",
+        Step::Finish => "finish",
+        Step::GiveUp => "give_up",
+        Step::Over => "over",
     }
 }

@@ -53,6 +53,9 @@ pub struct Begun {
     /// Whether compacted topics go back too.
     #[serde(default)]
     pub tables: bool,
+    /// Its trace, as W3C's `traceparent`: whoever takes it up goes on in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// How many members of a group are behind a sidecar.
@@ -163,6 +166,7 @@ impl Begun {
             warnings: Vec::new(),
             members: Vec::new(),
             tables: !plan.tables.is_empty(),
+            trace: None,
         }
     }
 

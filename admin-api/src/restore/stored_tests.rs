@@ -20,6 +20,7 @@ fn begun() -> Begun {
             count: 1,
         }],
         tables: true,
+        trace: None,
     }
 }
 

@@ -11,6 +11,7 @@ use cutline_client::{
 use cutline_model::ServiceName;
 use cutline_protocol::restore::{self, Entry, Facts, Journal, Plan, Problem, Step, group_targets};
 use cutline_store::{JournalRecord, MaskRecord};
+use cutline_telemetry::Span;
 use jiff::Timestamp;
 
 use super::{
@@ -219,6 +220,7 @@ pub fn restore(records: &[JournalRecord], live: Option<&Live>) -> RestoreView {
         masked_offsets: 0,
         contaminated: Vec::new(),
         warnings: Vec::new(),
+        trace_id: None,
         journal: records
             .iter()
             .map(|record| RestoreJournalEntry {
@@ -253,6 +255,8 @@ fn fill(view: &mut RestoreView, read: &stored::Read) {
     view.masked_offsets = masked_offsets(&read.masks, services);
     view.contaminated.clone_from(&read.beside.contaminated);
     view.warnings.clone_from(warnings);
+    let trace = read.begun.trace.as_deref();
+    view.trace_id = trace.and_then(|caller| Span::of_caller(caller).trace_id());
     let restored = |entry: &Entry| match entry {
         Entry::StateRestored { process } => Some(process.clone()),
         _ => None,

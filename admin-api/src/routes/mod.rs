@@ -9,6 +9,7 @@ mod cluster;
 mod diagnosis;
 mod docs;
 mod events;
+mod observed;
 mod openapi;
 mod probes;
 mod restores;
@@ -22,6 +23,8 @@ use axum::{
     middleware::from_fn_with_state,
     routing::{MethodRouter, delete, get, post, put},
 };
+
+use observed::observe;
 
 use crate::{
     access::{Gate, Guard, Need, Role, pass},
@@ -165,7 +168,10 @@ pub fn router(shell: Shell, guard: &Guard) -> Router {
     let mut router = Router::new();
     for (path, needs, methods) in table() {
         let gate = Gate::new(guard.clone(), needs);
-        router = router.route(path, methods.layer(from_fn_with_state(gate, pass)));
+        let metrics = shell.metrics().clone();
+        let seen = observed::Route { path, metrics };
+        let methods = methods.layer(from_fn_with_state(gate, pass));
+        router = router.route(path, methods.layer(from_fn_with_state(seen, observe)));
     }
     router
         .fallback(not_found)

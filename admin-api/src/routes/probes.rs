@@ -61,6 +61,7 @@ pub async fn metrics(State(shell): State<Shell>) -> Response {
             metrics.sidecars(state.as_str(), count);
         }
         metrics.leading(app.leadership.is_leading());
+        metrics.objective(app.schedule.objective(&app));
         if app.shared.standing() != Standing::None {
             metrics.redis_up(app.shared.standing() == Standing::Up);
         }

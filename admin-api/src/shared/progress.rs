@@ -27,6 +27,9 @@ pub struct Progress {
     pub started_at: Timestamp,
     /// What the coordinator is doing; `None` before it began.
     pub phase: Option<String>,
+    /// Its trace.
+    #[serde(default)]
+    pub trace_id: Option<String>,
 }
 
 impl From<&RunningEpoch> for Progress {
@@ -38,6 +41,7 @@ impl From<&RunningEpoch> for Progress {
             savepoint: running.savepoint.clone(),
             started_at: running.started_at,
             phase: running.phase.clone(),
+            trace_id: running.trace.trace_id(),
         }
     }
 }

@@ -7,6 +7,7 @@
       "kafka" (required "kafka.bootstrap is needed: some brokers, HOST:PORT with commas" .Values.kafka.bootstrap)
       "store" (include "cutline.store.address" .)
       "redis" .Values.redis.url
+      "otlp-endpoint" .Values.otlpEndpoint
       "tokens" (ternary "/etc/cutline-tokens/tokens.json" "" (ne .Values.auth.existingSecret ""))
       "tls.certificate" (ternary "/etc/cutline-tls/tls.crt" "" (eq (include "cutline.tls.isOn" .Values) "true"))
       "tls.key" (ternary "/etc/cutline-tls/tls.key" "" (eq (include "cutline.tls.isOn" .Values) "true"))
@@ -27,6 +28,7 @@
       "checkpoint.jitter" .Values.checkpoint.jitter
       "checkpoint.blackout" .Values.checkpoint.blackout
       "checkpoint.tolerable-failures" .Values.checkpoint.tolerableFailures
+      "checkpoint.objective" .Values.checkpoint.objective
       "checkpoint.channels" .Values.checkpoint.channels
       "retention.keep-last" .Values.retention.keepLast
       "retention.max-age" .Values.retention.maxAge

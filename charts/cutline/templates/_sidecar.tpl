@@ -85,6 +85,9 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
 {{- with include "cutline.tls.environment" (dict "root" .root "values" $values) | trim }}
 {{ . }}
 {{- end }}
+{{- with $values.otlpEndpoint }}
+- {name: CUTLINE_OTLP_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
 {{- with $values.controlStaleTimeout }}
 - {name: CUTLINE_CONTROL_STALE_TIMEOUT, value: {{ . | quote }}}
 {{- end }}

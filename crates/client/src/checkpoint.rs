@@ -154,6 +154,9 @@ pub struct CheckpointView {
     /// The timeline it was taken on.
     #[schema(value_type = u64)]
     pub timeline: Timeline,
+    /// The trace of the attempt, as 32 hexadecimal digits; log lines have it as `correlationId`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
 }
 
 /// One checkpoint with everything that is known of it.

@@ -105,6 +105,9 @@ pub enum Downlink {
     Epoch {
         /// The message.
         message: ToSidecar,
+        /// The trace it belongs to, as W3C's `traceparent`; absent from an admin API that makes none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
     },
     /// How far was this delivered to your application?
     AskDelivered {
@@ -121,10 +124,34 @@ pub enum Downlink {
         epoch: Epoch,
         /// The part.
         part: PartRef,
+        /// As in [`Downlink::Epoch`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
     },
     /// The fence has lifted: let an application that was paused by its hook go on.
     ResumeHook {
         /// Given back.
         request: u64,
+        /// As in [`Downlink::Epoch`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<String>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_nothing_that_an_earlier_or_a_later_version_stumbles_over() {
+        let earlier = r#"{"kind":"resume_hook","request":7}"#;
+        let read: Downlink = serde_json::from_str(earlier).unwrap();
+        let (request, trace) = (7, None);
+        assert_eq!(read, Downlink::ResumeHook { request, trace });
+        assert_eq!(serde_json::to_string(&read).unwrap(), earlier);
+        let later = r#"{"kind":"resume_hook","request":7,"trace":"00-a-b-01","weight":3}"#;
+        let read: Downlink = serde_json::from_str(later).unwrap();
+        let trace = Some("00-a-b-01".to_owned());
+        assert_eq!(read, Downlink::ResumeHook { request, trace });
+    }
 }

@@ -250,6 +250,9 @@ pub struct RestoreView {
     /// What the user should know, such as effects that cannot be rolled back.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Its trace, as 32 hexadecimal digits; log lines have it as `correlationId`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// Every step; only in the detail of one restore.
     #[serde(default)]
     pub journal: Vec<RestoreJournalEntry>,

@@ -169,6 +169,12 @@ impl Program {
         }
     }
 
+    /// Says why the program does not even begin, where there are no logs yet.
+    pub fn cannot_start(&self, error: &std::io::Error) -> ExitCode {
+        eprintln!("{}: it cannot start: {error}", self.name);
+        ExitCode::FAILURE
+    }
+
     fn read(&self, path: &PathBuf) -> Result<BTreeMap<String, Vec<String>>, SettingsError> {
         let file = |reason: String| SettingsError::File {
             path: path.clone(),

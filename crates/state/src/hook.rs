@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use cutline_model::{Offset, PartitionOffset, TopicPartition};
-use reqwest::{Client, Response, header, redirect};
+use cutline_telemetry::Span;
+use reqwest::{Client, RequestBuilder, Response, header, redirect};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -17,6 +18,9 @@ use crate::StateError;
 
 /// How much of a bad answer an error shows, in characters.
 const QUOTE_CHARS_MAX: usize = 200;
+
+/// W3C's header: which trace the call belongs to.
+const TRACEPARENT: &str = "traceparent";
 
 /// How long a hook may take and how much it may answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,11 +126,15 @@ impl Hook {
     /// # Errors
     /// When the hook fails or hangs, or its answer does not tell where it ends.
     pub async fn snapshot(&self) -> Result<SnapshotStream, StateError> {
+        let span = Span::here("hook snapshot");
+        span.clone().done_by(self.begin_snapshot(&span)).await
+    }
+
+    async fn begin_snapshot(&self, span: &Span) -> Result<SnapshotStream, StateError> {
         let url = self.url("snapshot");
         let deadline = Deadline::of(self.limits.snapshot);
-        let response = deadline
-            .call(&url, self.client.get(url.clone()).send())
-            .await?;
+        let request = traced(self.client.get(url.clone()), span);
+        let response = deadline.call(&url, request.send()).await?;
         let response = self.accepted(&url, response, deadline).await?;
         // An answer that ends with its connection looks the same when it was cut off.
         let chunked = response.headers().contains_key(header::TRANSFER_ENCODING);
@@ -157,6 +165,17 @@ impl Hook {
     /// # Errors
     /// When the hook fails or hangs; restore again.
     pub async fn restore(&self, file: tokio::fs::File, bytes: u64) -> Result<(), StateError> {
+        let span = Span::here("hook restore");
+        let putting = self.put_back(file, bytes, &span);
+        span.clone().done_by(putting).await
+    }
+
+    async fn put_back(
+        &self,
+        file: tokio::fs::File,
+        bytes: u64,
+        span: &Span,
+    ) -> Result<(), StateError> {
         let url = self.url("restore");
         let deadline = Deadline::of(self.limits.restore);
         let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::with_capacity(
@@ -170,16 +189,29 @@ impl Hook {
         let request = request
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .body(body);
+        let request = traced(request, span);
         let response = deadline.call(&url, request.send()).await?;
         self.accepted(&url, response, deadline).await.map(|_| ())
     }
 
     async fn ask(&self, verb: &str, limit: Duration) -> Result<(Url, Vec<u8>), StateError> {
+        let span = Span::here(match verb {
+            "pause" => "hook pause",
+            _ => "hook resume",
+        });
+        span.clone().done_by(self.call(verb, limit, &span)).await
+    }
+
+    async fn call(
+        &self,
+        verb: &str,
+        limit: Duration,
+        span: &Span,
+    ) -> Result<(Url, Vec<u8>), StateError> {
         let url = self.url(verb);
         let deadline = Deadline::of(limit);
-        let response = deadline
-            .call(&url, self.client.post(url.clone()).send())
-            .await?;
+        let request = traced(self.client.post(url.clone()), span);
+        let response = deadline.call(&url, request.send()).await?;
         let response = self.accepted(&url, response, deadline).await?;
         let answer = body(&url, response, deadline, self.limits.answer_bytes_max).await?;
         Ok((url, answer))
@@ -210,6 +242,13 @@ impl Hook {
             status: status.as_u16(),
             answer: quote(&answer),
         })
+    }
+}
+
+fn traced(request: RequestBuilder, span: &Span) -> RequestBuilder {
+    match span.traceparent() {
+        Some(parent) => request.header(TRACEPARENT, parent),
+        None => request,
     }
 }
 

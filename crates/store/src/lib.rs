@@ -23,6 +23,7 @@ mod known;
 mod layout;
 mod manifest;
 mod objects;
+mod observed;
 mod pack;
 mod packer;
 mod part;
@@ -52,6 +53,7 @@ pub use manifest::{
     RangeRecord, SidecarMarker, SidecarRecord, TableRecord, TopicRecord,
 };
 pub use objects::{Created, ObjectMeta, Objects};
+pub use observed::{Answered, Observed, Verb, Watch};
 pub use pack::PACK_BYTES_MAX;
 pub use part::{Entry, EntryKind, PART_CHUNKS_MAX, PART_ENTRIES_MAX};
 pub use piece::{PIECE_BYTES_MAX, PieceWriter};

@@ -37,6 +37,9 @@ pub struct Manifest {
     /// The name its user gave it; one that has a name is kept by retention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub savepoint: Option<String>,
+    /// The trace of the attempt, as 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// How input was held.
     pub mode: Mode,
     /// The membership it was taken in.
@@ -97,6 +100,7 @@ impl Manifest {
             status,
             reason: None,
             savepoint: None,
+            trace_id: None,
             mode,
             view: View::default(),
             timeline: Timeline::default(),

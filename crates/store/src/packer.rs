@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use blake3::Hash;
 use cutline_model::{Epoch, ProcessId};
+use cutline_telemetry::as_now;
 use tokio::task::{JoinError, JoinSet, spawn_blocking};
 
 use crate::{Objects, PACK_BYTES_MAX, StoreError, layout, pack::PackBuilder, part::PackName};
@@ -97,10 +98,10 @@ impl Packer {
         let (hash, bytes) = offload(PACK_BYTES_MAX, move || pack.seal()).await?;
         self.uploaded_bytes += bytes.len() as u64;
         let objects = Arc::clone(&self.objects);
-        self.uploads.spawn(async move {
+        self.uploads.spawn(as_now(async move {
             objects.put_pack(&layout::pack(&hash), bytes).await?;
             Ok((index, hash))
-        });
+        }));
         Ok(())
     }
 

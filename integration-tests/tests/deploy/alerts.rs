@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use integration_tests::binaries::project_root;
+use integration_tests::{binaries::project_root, prometheus::promtool};
 
 use crate::render::{of_kind, render};
 
@@ -86,6 +86,54 @@ fn every_alert_has_a_page() {
             anchors.contains(&alert),
             "docs/operations.md has no {alert}"
         );
+    }
+}
+
+/// The rules as a file of Prometheus' own.
+fn rules_file() -> String {
+    let rendered = render("cutline", Some("everything"), &[]).unwrap();
+    serde_yaml_ng::to_string(&of_kind(&rendered, "PrometheusRule")[0]["spec"]).unwrap()
+}
+
+fn cases() -> String {
+    fs::read_to_string(project_root().join("integration-tests/deploy/alerts.yaml")).unwrap()
+}
+
+#[test]
+fn every_alert_fires_when_it_should_and_stays_silent_when_it_should() {
+    let files = [("rules.yaml", rules_file()), ("alerts.yaml", cases())];
+    promtool(&["check", "rules", "rules.yaml"], &files).unwrap();
+    promtool(&["test", "rules", "alerts.yaml"], &files).unwrap();
+    let cases: serde_yaml_ng::Value = serde_yaml_ng::from_str(&cases()).unwrap();
+    let names: BTreeSet<&str> = cases["tests"]
+        .as_sequence()
+        .unwrap()
+        .iter()
+        .map(|case| case["name"].as_str().unwrap())
+        .collect();
+    for rule in rules() {
+        let alert = rule["alert"].as_str().unwrap();
+        for how in ["fires", "is silent"] {
+            let case = format!("{alert} {how}");
+            assert!(names.contains(case.as_str()), "no case {case:?}");
+        }
+    }
+}
+
+#[test]
+fn an_alert_that_fires_at_the_wrong_time_would_be_noticed() {
+    for (right, wrong) in [
+        ("== 1)", "== 0)"),
+        ("for: 15m", "for: 5m"),
+        ("state=\"lost\"", "state=\"fenced\""),
+    ] {
+        let rules = rules_file();
+        assert!(rules.contains(right), "{right} is not in\n{rules}");
+        let files = [
+            ("rules.yaml", rules.replace(right, wrong)),
+            ("alerts.yaml", cases()),
+        ];
+        promtool(&["test", "rules", "alerts.yaml"], &files).expect_err(wrong);
     }
 }
 

@@ -8,14 +8,16 @@ use serde_json::Value;
 use crate::{render::tool, settings::variables_of};
 
 /// What this project builds; the others are somebody else's images.
-const OWN: [&str; 7] = [
+const OWN: [&str; 9] = [
     "admin",
+    "app-sidecar",
     "bank-a",
     "bank-a-sidecar",
     "bank-b",
     "bank-b-sidecar",
     "cutline",
     "load",
+    "standby",
 ];
 /// Run once and end.
 const ONCE: [&str; 1] = ["topics"];
@@ -23,7 +25,7 @@ const ONCE: [&str; 1] = ["topics"];
 fn load(file: &Path) -> Result<Value, String> {
     let output = Command::new(tool("compose-config"))
         .arg(file)
-        .arg("tools")
+        .args(["tools", "app"])
         .output()
         .unwrap();
     if output.status.success() {
@@ -85,7 +87,11 @@ fn whoever_is_waited_for_tells_when_it_is_well() {
         "redis",
         "postgres",
         "admin",
+        "standby",
         "bank-a-sidecar",
+        "app-sidecar",
+        "prometheus",
+        "grafana",
     ] {
         assert!(!services[server]["healthcheck"].is_null(), "{server}");
     }
@@ -132,10 +138,81 @@ fn a_bank_finds_kafka_only_through_its_sidecar() {
 }
 
 #[test]
+fn sidecars_know_both_admin_apis_and_one_waits_for_the_other() {
+    let services = services();
+    let admin = &services["admin"];
+    let standby = &services["standby"];
+    assert_eq!(admin["environment"], standby["environment"]);
+    assert!(!standby["depends_on"]["admin"].is_null());
+    for sidecar in ["bank-a-sidecar", "bank-b-sidecar", "app-sidecar"] {
+        let admins = services[sidecar]["environment"]["CUTLINE_ADMIN"].as_str();
+        let admins: Vec<&str> = admins.unwrap().split(',').collect();
+        assert_eq!(admins, ["http://admin:7070", "http://standby:7070"]);
+    }
+    // Only one is ever ready.
+    for admin in [admin, standby] {
+        assert!(texts(&admin["healthcheck"]["test"]).contains(&"/healthz"));
+    }
+}
+
+/// A file that a service mounts, as YAML.
+fn mounted(service: &Value, target: &str) -> serde_yaml_ng::Value {
+    let volumes = service["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["target"] == target);
+    let source = volume.expect(target)["source"].as_str().unwrap();
+    serde_yaml_ng::from_str(&fs::read_to_string(source).expect(source)).unwrap()
+}
+
+#[test]
+fn prometheus_looks_at_every_program_and_grafana_at_prometheus() {
+    let services = services();
+    let seen = mounted(&services["prometheus"], "/etc/prometheus/prometheus.yml");
+    let jobs = seen["scrape_configs"].as_sequence().unwrap();
+    let mut targets = Vec::new();
+    for job in jobs {
+        for list in job["static_configs"].as_sequence().into_iter().flatten() {
+            let these = list["targets"].as_sequence().unwrap().iter();
+            targets.extend(these.map(|target| target.as_str().unwrap().to_owned()));
+        }
+        for found in job["dns_sd_configs"].as_sequence().into_iter().flatten() {
+            let name = found["names"][0].as_str().unwrap();
+            targets.push(format!("{name}:{}", found["port"].as_u64().unwrap()));
+        }
+    }
+    for (name, service) in &services {
+        let environment = &service["environment"];
+        let port = match name.as_str() {
+            "admin" | "standby" => environment["CUTLINE_LISTEN"].as_str(),
+            _ => environment["CUTLINE_METRICS"].as_str(),
+        };
+        let Some(port) = port.and_then(|at| at.rsplit(':').next()) else {
+            continue;
+        };
+        let target = format!("{name}:{port}");
+        assert!(targets.contains(&target), "{target} is not in {targets:?}");
+    }
+    assert_eq!(targets.len(), 5);
+    let provisioning = "/etc/grafana/provisioning";
+    let grafana = &services["grafana"];
+    let source = mounted(grafana, &format!("{provisioning}/datasources/cutline.yml"));
+    assert_eq!(source["datasources"][0]["url"], "http://prometheus:9090");
+    let shown = mounted(grafana, &format!("{provisioning}/dashboards/cutline.yml"));
+    let path = shown["providers"][0]["options"]["path"].as_str().unwrap();
+    let volumes = grafana["volumes"].as_array().unwrap();
+    let dashboards = volumes.iter().find(|volume| volume["target"] == path);
+    let directory = Path::new(dashboards.unwrap()["source"].as_str().unwrap());
+    let home = &grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"];
+    let home = home.as_str().unwrap().strip_prefix(path).unwrap();
+    assert!(directory.join(home.trim_start_matches('/')).is_file());
+}
+
+#[test]
 fn every_variable_of_the_compose_file_is_known_to_its_program() {
     let services = services();
     for (service, program) in [
         ("admin", "cutline-admin"),
+        ("standby", "cutline-admin"),
+        ("app-sidecar", "cutline-sidecar"),
         ("bank-a-sidecar", "cutline-sidecar"),
         ("bank-b-sidecar", "cutline-sidecar"),
         ("cutline", "cutline"),

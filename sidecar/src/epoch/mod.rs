@@ -7,9 +7,10 @@ mod look;
 mod mark;
 mod shell;
 mod states;
+mod trace;
 mod transactions;
 
 pub use mark::Markers;
-pub use shell::{Shell, ShellParts};
+pub use shell::{Shell, ShellParts, Told};
 pub use states::{StateKeeper, StatesError};
 pub use transactions::Transactions;

@@ -10,14 +10,14 @@ use cutline_client::link::Uplink;
 use cutline_control::{ControlTopic, Record};
 use cutline_model::{
     Epoch, FromSidecar, GroupId, InputPartition, MarkerId, Offset, PartRef, PartitionOffset,
-    ServiceName, ToSidecar, TopicName, TopicPartition,
+    SidecarId, ToSidecar, TopicName, TopicPartition,
 };
 use cutline_protocol::{Committed, ConnId, MarkPair, Moment, Process, ProcessOutput};
 use cutline_state::Hook;
 use cutline_wire::client::Client;
 use tokio::sync::mpsc;
 
-use super::{Markers, StateKeeper, Transactions, look};
+use super::{Markers, StateKeeper, Transactions, look, trace::EpochTrace};
 use crate::proxy::{Decide, Proxy};
 
 /// Answers on their way to the loop; each is one thing the core asked for, and it asks for few at a time.
@@ -44,8 +44,8 @@ enum Answer {
 pub struct ShellParts {
     /// The core, shared with the proxy.
     pub core: Arc<Decide>,
-    /// The service, as the control topic names it.
-    pub service: ServiceName,
+    /// Whose sidecar's.
+    pub sidecar: SidecarId,
     /// The raw Kafka client.
     pub client: Client,
     /// The control topic.
@@ -64,9 +64,19 @@ pub struct ShellParts {
     pub uplink: mpsc::Sender<Uplink>,
 }
 
+/// A message of the coordinator, with the trace it belongs to.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The message.
+    pub message: ToSidecar,
+    /// As W3C's `traceparent`.
+    pub trace: Option<String>,
+}
+
 /// The shell of one sidecar's core.
 pub struct Shell {
     parts: ShellParts,
+    trace: EpochTrace,
     answers: mpsc::Sender<Answer>,
     inbox: mpsc::Receiver<Answer>,
 }
@@ -77,6 +87,7 @@ impl Shell {
     pub fn new(parts: ShellParts) -> Self {
         let (answers, inbox) = mpsc::channel(ANSWERS_MAX);
         Self {
+            trace: EpochTrace::of(parts.sidecar.clone()),
             parts,
             answers,
             inbox,
@@ -84,7 +95,7 @@ impl Shell {
     }
 
     /// Runs until `messages` closes. `None` among them: the connection to the coordinator was lost.
-    pub async fn run(mut self, mut messages: mpsc::Receiver<Option<ToSidecar>>) {
+    pub async fn run(mut self, mut messages: mpsc::Receiver<Option<Told>>) {
         let core = Arc::clone(&self.parts.core);
         loop {
             tokio::select! {
@@ -92,10 +103,12 @@ impl Shell {
                     core.with(|process, now| process.handle_timeout(now));
                 }
                 message = messages.recv() => match message {
-                    Some(Some(message)) => {
+                    Some(Some(Told { message, trace })) => {
+                        self.trace.told(&message, trace.as_deref());
                         core.with(|process, now| process.handle_message(now, message));
                     }
                     Some(None) => {
+                        self.trace.lost();
                         core.with(|process, now| process.handle_coordinator_lost(now));
                     }
                     None => return,
@@ -137,12 +150,13 @@ impl Shell {
         process.handle_recorded(now, epoch, done);
         if fixed {
             let states = Arc::clone(&self.parts.states);
+            let upload = self.trace.whole(epoch).child("upload");
             self.start(async move {
-                let stored = states
-                    .store(epoch)
-                    .await
-                    .map(Some)
-                    .map_err(|error| error.to_string());
+                let part = upload.clone().done_by(states.store(epoch)).await;
+                if let Ok(part) = &part {
+                    upload.within(|| tell_stored(epoch, part));
+                }
+                let stored = part.map(Some).map_err(|error| error.to_string());
                 Answer::Stored(epoch, stored)
             });
         }
@@ -160,17 +174,25 @@ impl Shell {
         match output {
             ProcessOutput::Send(message) => self.send(message),
             // Whoever waits for these was woken where the core was asked.
-            ProcessOutput::HoldsChanged | ProcessOutput::GateChanged => {}
+            ProcessOutput::HoldsChanged => {}
+            ProcessOutput::GateChanged => {
+                let closed = self
+                    .parts
+                    .core
+                    .with(|process, _| process.outputs().is_closed());
+                self.trace.gate(closed.unwrap_or_default());
+            }
             ProcessOutput::TakePairs(epoch) => {
                 let markers = Arc::clone(&self.parts.markers);
                 let transactions = Arc::clone(&self.parts.transactions);
+                let span = self.trace.whole(epoch).child("take pairs");
                 self.start(async move {
                     let pairs = async {
                         transactions.check().await?;
                         let pairs = markers.take_pairs().await;
                         pairs.map_err(|error| format!("no marker pair: {error}"))
                     };
-                    Answer::Pairs(epoch, pairs.await)
+                    Answer::Pairs(epoch, span.done_by(pairs).await)
                 });
             }
             ProcessOutput::Mark {
@@ -180,8 +202,13 @@ impl Shell {
                 partitions,
             } => {
                 let markers = Arc::clone(&self.parts.markers);
+                let span = self.trace.whole(epoch).child("mark");
+                span.set(
+                    "partitions",
+                    i64::try_from(partitions.len()).unwrap_or(i64::MAX),
+                );
                 self.start(async move {
-                    let marked = markers.mark(pair, marker, &partitions).await;
+                    let marked = span.done_by(markers.mark(pair, marker, &partitions)).await;
                     Answer::Marked(epoch, pair, text(marked))
                 });
             }
@@ -192,8 +219,11 @@ impl Shell {
                 partitions,
             } => {
                 let markers = Arc::clone(&self.parts.markers);
+                let span = self.trace.whole(epoch).child("locate markers");
                 self.start(async move {
-                    let found = markers.locate(pair, marker, &partitions).await;
+                    let found = span
+                        .done_by(markers.locate(pair, marker, &partitions))
+                        .await;
                     Answer::Located(epoch, pair, text(found))
                 });
             }
@@ -219,7 +249,11 @@ impl Shell {
             ProcessOutput::ResumeHook(epoch) => self.call_hook(epoch, resume, Answer::Resumed),
             ProcessOutput::Record(epoch) => {
                 let states = Arc::clone(&self.parts.states);
-                self.start(async move { Answer::Recorded(epoch, text(states.fix(epoch).await)) });
+                let span = self.trace.whole(epoch).child("record");
+                self.start(async move {
+                    let fixed = span.done_by(states.fix(epoch)).await;
+                    Answer::Recorded(epoch, text(fixed))
+                });
             }
             ProcessOutput::Discard(epoch) => {
                 let states = Arc::clone(&self.parts.states);
@@ -230,8 +264,10 @@ impl Shell {
     }
 
     fn send(&self, message: FromSidecar) {
+        self.trace.said(&message);
         if let FromSidecar::Declined { epoch, reason } = &message {
-            tracing::warn!(%epoch, reason, "declined");
+            let share = self.trace.whole(*epoch);
+            share.within(|| tracing::warn!(%epoch, reason, "declined"));
         }
         if self
             .parts
@@ -271,7 +307,7 @@ impl Shell {
     {
         match self.parts.hook.clone() {
             Some(hook) => {
-                let calling = call(hook);
+                let calling = self.trace.whole(epoch).around(call(hook));
                 self.start(async move { answer(epoch, calling.await) });
             }
             None => {
@@ -283,7 +319,10 @@ impl Shell {
     /// A topic is in the control topic before anything is produced to it. Until then its Produces wait, so this is
     /// repeated for as long as the sidecar runs.
     fn register(&self, topics: Vec<TopicName>) {
-        let (control, service) = (Arc::clone(&self.parts.control), self.parts.service.clone());
+        let (control, service) = (
+            Arc::clone(&self.parts.control),
+            self.parts.sidecar.service.clone(),
+        );
         self.start(async move {
             for topic in &topics {
                 let record = Record::Output { service: service.clone(), topic: topic.clone() };
@@ -294,6 +333,11 @@ impl Shell {
             Answer::Registered(topics)
         });
     }
+}
+
+fn tell_stored(epoch: Epoch, part: &PartRef) {
+    let (bytes, uploaded) = (part.state_bytes, part.uploaded_bytes);
+    tracing::info!(%epoch, bytes, uploaded, latencyMs = part.async_ms, "state stored");
 }
 
 /// Errors travel into reports and reasons as text.

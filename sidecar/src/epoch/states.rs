@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cutline_model::{Epoch, Guarantee, PartRef, ProcessId};
 use cutline_state::{Fixed, Provider, StateError};
-use cutline_store::{Repository, StoreError, StoreSpec};
+use cutline_store::{Observed, Repository, StoreError, StoreSpec, Watch};
 use tokio::sync::Mutex;
 
 /// Why state could not be fixed, stored or put back.
@@ -47,21 +47,25 @@ pub struct StateKeeper {
 }
 
 /// The store that was named, and its repository once it could be opened.
-#[derive(Default)]
 struct Store {
+    watch: Watch,
     spec: Option<String>,
     repository: Option<Arc<Repository>>,
 }
 
 impl StateKeeper {
-    /// Keeps the state of `process`.
+    /// Keeps the state of `process`; `watch` is told of every request to the store.
     #[must_use]
-    pub fn new(process: ProcessId, provider: Arc<dyn Provider>) -> Self {
+    pub fn new(process: ProcessId, provider: Arc<dyn Provider>, watch: Watch) -> Self {
         Self {
             process,
             provider,
             fixture: Mutex::new(None),
-            store: Mutex::default(),
+            store: Mutex::new(Store {
+                watch,
+                spec: None,
+                repository: None,
+            }),
         }
     }
 
@@ -96,10 +100,8 @@ impl StateKeeper {
     pub async fn open_store(&self, spec: &str) -> Result<(), StatesError> {
         let mut store = self.store.lock().await;
         if store.spec.as_deref() != Some(spec) {
-            *store = Store {
-                spec: Some(spec.to_owned()),
-                repository: None,
-            };
+            store.spec = Some(spec.to_owned());
+            store.repository = None;
         }
         store.open().await.map(|_| ())
     }
@@ -182,7 +184,8 @@ impl Store {
         let parsed: StoreSpec = spec.parse().map_err(|error: StoreError| {
             StatesError::BadStore(spec.to_owned(), error.to_string())
         })?;
-        let repository = Arc::new(Repository::open(parsed.open().await?).await?);
+        let objects = Observed::over(parsed.open().await?, Arc::clone(&self.watch));
+        let repository = Arc::new(Repository::open(objects).await?);
         self.repository = Some(Arc::clone(&repository));
         Ok(repository)
     }

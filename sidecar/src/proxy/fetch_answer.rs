@@ -26,7 +26,7 @@ use super::{
     edit::{Edits, Segments},
     fetch_request::names,
     fetch_session::{Expected, FetchSession, Held},
-    metrics::Metrics,
+    metrics::{Metrics, TopicCounters},
     topics::Topics,
 };
 
@@ -65,13 +65,21 @@ pub fn answer(
     }
     let scanned = scan(context, session, frame, read, expected.is_some());
     if let Some(expected) = expected {
-        decide(context, frame, read.version, &scanned, expected, &mut edits);
+        let verdicts = decide(context, &scanned, expected);
+        for (part, verdicts) in verdicts {
+            let known = verdicts.as_deref().unwrap_or_default();
+            count(context, &mut session.counters, part, known);
+            if let Some(verdicts) = verdicts {
+                let records = changed(context, frame, part, &verdicts);
+                edits.replace(part.fetched.field.clone(), field(records, read.version));
+            }
+        }
         if expected.full && read.error == 0 && !expected.held.is_empty() {
             tell_held(read, &expected.held, &mut edits);
         }
     } else {
         for part in &scanned {
-            count(context, part, &[]);
+            count(context, &mut session.counters, part, &[]);
         }
     }
     Ok(edits.apply(frame.whole()))
@@ -106,14 +114,12 @@ fn scan<'a>(
         .collect()
 }
 
-fn decide(
+// What the core wants done with each partition; nothing where it passes as it is.
+fn decide<'s, 'a>(
     context: &Context<'_>,
-    frame: &Frame,
-    version: i16,
-    scanned: &[Scanned<'_>],
+    scanned: &'s [Scanned<'a>],
     expected: &Expected,
-    edits: &mut Edits,
-) {
+) -> Vec<(&'s Scanned<'a>, Option<Vec<Verdict>>)> {
     // Nothing is known of a topic without a name; the core never heard of it either.
     let named: Vec<_> = scanned
         .iter()
@@ -134,13 +140,7 @@ fn decide(
         })
         .collect();
     let verdicts = context.decide.deliver(context.conn, &arrivals);
-    for (part, verdicts) in named.into_iter().zip(verdicts) {
-        count(context, part, verdicts.as_deref().unwrap_or(&[]));
-        if let Some(verdicts) = verdicts {
-            let records = changed(context, frame, part, &verdicts);
-            edits.replace(part.fetched.field.clone(), field(records, version));
-        }
-    }
+    named.into_iter().zip(verdicts).collect()
 }
 
 // The records field of a partition of which some batches are masked or stay back.
@@ -185,7 +185,13 @@ fn field(records: BytesMut, version: i16) -> Bytes {
     field.into()
 }
 
-fn count(context: &Context<'_>, part: &Scanned<'_>, verdicts: &[Verdict]) {
+// From the headers that were found anyway.
+fn count(
+    context: &Context<'_>,
+    counters: &mut TopicCounters,
+    part: &Scanned<'_>,
+    verdicts: &[Verdict],
+) {
     let Some(partition) = &part.partition else {
         return;
     };
@@ -194,11 +200,13 @@ fn count(context: &Context<'_>, part: &Scanned<'_>, verdicts: &[Verdict]) {
         None => verdicts.is_empty(),
     };
     let data = part.found.iter().enumerate();
-    let records = data
-        .filter(|(at, batch)| batch.control.is_none() && passes(*at))
-        .map(|(_, batch)| u64::try_from(batch.record_count).unwrap_or(0))
-        .sum();
-    context.metrics.delivered(&partition.topic, records);
+    let data = data.filter(|(at, batch)| batch.control.is_none() && passes(*at));
+    let (mut records, mut bytes) = (0, 0);
+    for (_, batch) in data {
+        records += u64::try_from(batch.record_count).unwrap_or(0);
+        bytes += (batch.end - batch.start) as u64;
+    }
+    counters.delivered(context.metrics, &partition.topic, records, bytes);
 }
 
 // A full answer names every partition asked for: the Java client takes anything else for a broken session.

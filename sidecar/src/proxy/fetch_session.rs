@@ -24,6 +24,7 @@ use super::{
     fetch_list::{FetchList, Key, Part, free_of},
     fetch_recent::Recent,
     fetch_request::build,
+    metrics::TopicCounters,
     topics::Topics,
 };
 
@@ -117,6 +118,8 @@ pub struct FetchSession {
     recent: Recent,
     /// When the core last saw every partition of the session.
     shown: Option<Instant>,
+    /// What this connection's deliveries are counted by.
+    pub counters: TopicCounters,
 }
 
 impl FetchSession {

@@ -1,7 +1,7 @@
 //! What the proxy counts.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64},
@@ -14,12 +14,18 @@ use kafka_protocol::messages::ApiKey;
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::Registry,
 };
 
 /// Topics with a label of their own; later ones are counted as `other`.
 pub const TOPIC_LABELS_MAX: usize = 200;
+const OTHER: &str = "other";
 
 // From a metadata answer to a long poll.
 const REQUEST_SECONDS: [f64; 10] = [
@@ -42,6 +48,11 @@ struct TopicLabel {
     topic: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabel {
+    op: &'static str,
+}
+
 /// The longest hold of a checkpoint since the program started, however that checkpoint ended.
 #[derive(Clone, Debug, Default)]
 pub struct LongestHold(Gauge<f64, AtomicU64>);
@@ -53,6 +64,29 @@ impl LongestHold {
         if held.as_secs_f64() > self.0.get() {
             self.0.set(held.as_secs_f64());
         }
+    }
+}
+
+/// What went to the application from one topic.
+#[derive(Clone, Debug)]
+struct Delivered {
+    records: Counter,
+    bytes: Counter,
+}
+
+/// The counters of the topics that one connection reads: found once, then counted without a lock.
+#[derive(Debug, Default)]
+pub struct TopicCounters(HashMap<TopicName, Delivered>);
+
+impl TopicCounters {
+    /// Records went to the application, in batches of so many bytes.
+    pub fn delivered(&mut self, metrics: &Metrics, topic: &TopicName, records: u64, bytes: u64) {
+        if !self.0.contains_key(topic) {
+            self.0.insert(topic.clone(), metrics.of_topic(topic));
+        }
+        let counters = &self.0[topic];
+        counters.records.inc_by(records);
+        counters.bytes.inc_by(bytes);
     }
 }
 
@@ -71,11 +105,15 @@ pub struct Metrics {
     pub longest_hold: LongestHold,
     /// Connections of the application.
     pub connections: Gauge<i64, AtomicI64>,
+    /// 1 while the application is fenced.
+    pub fenced: Gauge<i64, AtomicI64>,
     /// Connections refused because there were too many.
     pub refused: Counter,
     request_seconds: Family<ApiLabel, Histogram>,
-    records: Family<TopicLabel, Counter<u64, AtomicU64>>,
-    topics: Arc<Mutex<BTreeSet<TopicName>>>,
+    records: Family<TopicLabel, Counter>,
+    bytes: Family<TopicLabel, Counter>,
+    topics: Arc<Mutex<BTreeMap<TopicName, Delivered>>>,
+    store: Family<OperationLabel, Histogram>,
 }
 
 impl Metrics {
@@ -90,10 +128,15 @@ impl Metrics {
             held_partitions: Gauge::default(),
             longest_hold: LongestHold::default(),
             connections: Gauge::default(),
+            fenced: Gauge::default(),
             refused: Counter::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             records: Family::default(),
+            bytes: Family::default(),
             topics: Arc::default(),
+            store: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 2.0, 16))
+            }),
         };
         registry.register("cutline_proxy_bytes", "Bytes forwarded", bytes);
         registry.register(
@@ -105,6 +148,11 @@ impl Metrics {
             "cutline_records_delivered",
             "Records delivered to the application",
             metrics.records.clone(),
+        );
+        registry.register(
+            "cutline_bytes_delivered",
+            "Bytes of the batches delivered to the application, as they are on the wire",
+            metrics.bytes.clone(),
         );
         registry.register(
             "cutline_masked_bytes",
@@ -127,6 +175,16 @@ impl Metrics {
             metrics.connections.clone(),
         );
         registry.register(
+            "cutline_fenced",
+            "1 while a restore keeps the application from Kafka",
+            metrics.fenced.clone(),
+        );
+        registry.register(
+            "cutline_store_request_seconds",
+            "Requests to the store",
+            metrics.store.clone(),
+        );
+        registry.register(
             "cutline_proxy_connections_refused",
             "Connections refused because the application had as many as it may",
             metrics.refused.clone(),
@@ -137,21 +195,61 @@ impl Metrics {
     /// A request was answered.
     pub fn answered(&self, api_key: i16, took: Duration) {
         let api =
-            ApiKey::try_from(api_key).map_or_else(|_| "other".to_owned(), |key| format!("{key:?}"));
+            ApiKey::try_from(api_key).map_or_else(|_| OTHER.to_owned(), |key| format!("{key:?}"));
         let histogram = self.request_seconds.get_or_create(&ApiLabel { api });
         histogram.observe(took.as_secs_f64());
     }
 
-    /// Records went to the application.
-    pub fn delivered(&self, topic: &TopicName, records: u64) {
-        let known = {
-            let mut topics = self.topics.lock();
-            topics.contains(topic)
-                || topics.len() < TOPIC_LABELS_MAX && topics.insert(topic.clone())
+    /// The store took so long for an operation.
+    pub fn store(&self, op: &'static str, took: Duration) {
+        let seconds = self.store.get_or_create(&OperationLabel { op });
+        seconds.observe(took.as_secs_f64());
+    }
+
+    fn of_topic(&self, topic: &TopicName) -> Delivered {
+        let mut topics = self.topics.lock();
+        if let Some(known) = topics.get(topic) {
+            return known.clone();
+        }
+        let own = topics.len() < TOPIC_LABELS_MAX;
+        let label = TopicLabel {
+            topic: if own { topic.as_str() } else { OTHER }.to_owned(),
         };
-        let topic = if known { topic.as_str() } else { "other" }.to_owned();
-        self.records
-            .get_or_create(&TopicLabel { topic })
-            .inc_by(records);
+        let counters = Delivered {
+            records: self.records.get_or_create(&label).clone(),
+            bytes: self.bytes.get_or_create(&label).clone(),
+        };
+        if own {
+            topics.insert(topic.clone(), counters.clone());
+        }
+        counters
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn every_connection_counts_the_same_topics_and_their_labels_are_bounded() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let (mut one, mut other) = (TopicCounters::default(), TopicCounters::default());
+        for at in 0..TOPIC_LABELS_MAX + 2 {
+            let topic = TopicName::from(format!("t{at:04}"));
+            one.delivered(&metrics, &topic, 3, 100);
+            other.delivered(&metrics, &topic, 4, 200);
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            "cutline_records_delivered_total{topic=\"t0000\"} 7",
+            "cutline_bytes_delivered_total{topic=\"t0000\"} 300",
+            "cutline_records_delivered_total{topic=\"other\"} 14",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
     }
 }
