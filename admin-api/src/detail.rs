@@ -47,6 +47,7 @@ fn of_manifest(manifest: &Manifest) -> CheckpointView {
         reason: manifest.reason.clone(),
         retried_as: None,
         timeline: manifest.timeline,
+        restorable: None,
     }
 }
 
@@ -67,6 +68,7 @@ fn without_manifest(found: &CheckpointSummary, started_at: Timestamp) -> Checkpo
         reason: found.problem.as_ref().map(ToString::to_string),
         retried_as: None,
         timeline: cutline_model::Timeline::default(),
+        restorable: None,
     }
 }
 

@@ -11,6 +11,7 @@ pub mod config;
 pub mod coordination;
 pub mod detail;
 pub mod events;
+pub mod expiry;
 pub mod history;
 pub mod leader;
 pub mod link;

@@ -42,7 +42,15 @@ struct OperationLabel {
     op: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BreakerLabel {
+    of: &'static str,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
+
+/// What is shown where no limit is known: ten years. An alert on less goes off by itself.
+const NO_LIMIT_SECONDS: f64 = 10.0 * 365.0 * 24.0 * 3_600.0;
 
 /// Every metric of the admin API. Cheap to clone.
 #[derive(Clone)]
@@ -56,6 +64,8 @@ pub struct Metrics {
     pause: Family<ProcessLabel, Histogram>,
     alignment: Histogram,
     start_delay: Histogram,
+    restorable: Family<StateLabel, Gauge<i64>>,
+    restorable_for: Seconds,
     restores_completed: Counter,
     restores_failed: Counter,
     last_restore_duration: Seconds,
@@ -63,6 +73,7 @@ pub struct Metrics {
     restore_masked: Counter,
     sidecars: Family<StateLabel, Gauge<i64>>,
     store: Family<OperationLabel, Histogram>,
+    breaker: Family<BreakerLabel, Gauge<i64>>,
     leading: Gauge<i64>,
     redis_up: Gauge<i64>,
     processes: Arc<Mutex<BTreeSet<String>>>,
@@ -86,6 +97,8 @@ impl Default for Metrics {
             pause: Family::new_with_constructor(histogram),
             alignment: histogram(),
             start_delay: histogram(),
+            restorable: Family::default(),
+            restorable_for: no_limit(),
             restores_completed: Counter::default(),
             restores_failed: Counter::default(),
             last_restore_duration: Seconds::default(),
@@ -93,6 +106,7 @@ impl Default for Metrics {
             restore_masked: Counter::default(),
             sidecars: Family::default(),
             store: Family::new_with_constructor(histogram),
+            breaker: Family::default(),
             leading: Gauge::default(),
             redis_up: Gauge::default(),
             processes: Arc::default(),
@@ -100,6 +114,12 @@ impl Default for Metrics {
         metrics.registry = Arc::new(metrics.register());
         metrics
     }
+}
+
+fn no_limit() -> Seconds {
+    let seconds = Seconds::default();
+    seconds.set(NO_LIMIT_SECONDS);
+    seconds
 }
 
 /// From a millisecond to about half a minute.
@@ -132,6 +152,19 @@ impl Metrics {
         self.start_delay.observe(start_delay_ms / 1_000.0);
     }
 
+    /// How many completed checkpoints stand so with Kafka's logs.
+    pub fn restorable(&self, state: &'static str, count: usize) {
+        let label = StateLabel { state };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.restorable.get_or_create(&label).set(count);
+    }
+
+    /// For how many seconds the newest checkpoint can be restored; `None` where no limit is known.
+    pub fn restorable_for(&self, seconds: Option<f64>) {
+        let seconds = seconds.unwrap_or(NO_LIMIT_SECONDS);
+        self.restorable_for.set(seconds.min(NO_LIMIT_SECONDS));
+    }
+
     /// A restore completed, masking so many offsets.
     pub fn restore_completed(&self, duration: Duration, masked_offsets: u64, at_seconds: f64) {
         self.restores_completed.inc();
@@ -156,6 +189,12 @@ impl Metrics {
     pub fn store(&self, op: &'static str, took: Duration) {
         let label = OperationLabel { op };
         self.store.get_or_create(&label).observe(took.as_secs_f64());
+    }
+
+    /// Whether a dependency is not asked at present.
+    pub fn breaker(&self, of: &'static str, open: bool) {
+        let label = BreakerLabel { of };
+        self.breaker.get_or_create(&label).set(i64::from(open));
     }
 
     /// Whether this admin API leads.
@@ -237,6 +276,17 @@ impl Metrics {
             self.start_delay.clone(),
         );
         all.register(
+            "restorable_checkpoints",
+            "Completed checkpoints by whether Kafka's logs still have what they need: yes, expiring or no",
+            self.restorable.clone(),
+        );
+        all.register_with_unit(
+            "checkpoint_restorable",
+            "Until Kafka removes what the newest checkpoint needs; ten years where no limit is known",
+            Unit::Seconds,
+            self.restorable_for.clone(),
+        );
+        all.register(
             "restore_completed",
             "Restores that completed",
             self.restores_completed.clone(),
@@ -269,6 +319,11 @@ impl Metrics {
             "Requests to the store",
             Unit::Seconds,
             self.store.clone(),
+        );
+        all.register(
+            "breaker_open",
+            "1 while calls to a dependency fail at once, after it failed several times in a row",
+            self.breaker.clone(),
         );
         all.register(
             "leading",

@@ -9,7 +9,7 @@ use std::{
 };
 
 use cutline_control::{ControlOptions, ControlTopic};
-use cutline_store::Repository;
+use cutline_store::{Repository, StoreBreakers};
 use cutline_wire::client::{Client, ClientOptions};
 use serde_json::json;
 use tokio::{
@@ -26,6 +26,7 @@ use crate::{
     config::Config,
     coordination::{Barriers, Running, eviction, owner, recovery, schedule::Schedule},
     events::Events,
+    expiry::{self, Expiry},
     history::History,
     leader::{Candidate, Leadership},
     ready::Shell,
@@ -175,10 +176,12 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
     let run = uuid::Uuid::new_v4().to_string();
     let cluster = kafka.metadata().cluster_id.clone().unwrap_or_default();
     let owner = owner(&config.deployment, &cluster, &run);
+    let store_breakers = StoreBreakers::default();
     let repository = eventually(shell, "the store", || {
         let (spec, owner) = (config.store.clone(), owner.clone());
+        let breakers = store_breakers.clone();
         async move {
-            let repository = Repository::open(spec.open().await?).await?;
+            let repository = Repository::open(breakers.over(spec.open().await?)).await?;
             recovery::check_installation(&repository, &owner).await?;
             Ok::<_, recovery::OpenError>(repository)
         }
@@ -199,12 +202,14 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
         run,
         owner,
         repository,
+        store_breakers,
         registry: Registry::default(),
         metrics: shell.metrics().clone(),
         leadership: Leadership::new(&config.deployment),
         busy: Busy::default(),
         running: Running::default(),
         history: History::default(),
+        expiry: Expiry::default(),
         retaining: tokio::sync::Mutex::default(),
         schedule: Schedule::new(&config.checkpoint),
         evictions: eviction::Evictions::default(),
@@ -288,6 +293,7 @@ async fn take_over(app: &App) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(eviction::watch(app.clone()));
     tasks.spawn(recovery::watch(app.clone()));
+    tasks.spawn(expiry::watch(app.clone()));
     tasks.spawn(app.schedule.clone().run(app.clone()));
     tasks
 }

@@ -76,8 +76,8 @@ enum Noun {
     Restore(restore::Verb),
     /// Show who reads and writes what
     Topology,
-    /// Show every service
-    Services,
+    /// Show every service, or forget one that is gone for good
+    Services(services::Arguments),
     /// Show every sidecar
     Sidecars,
     /// Show or replace the schedule of periodic checkpoints
@@ -112,7 +112,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Checkpoint(verb) => checkpoint::run(&session, verb).await,
         Noun::Restore(verb) => restore::run(&session, verb).await,
         Noun::Topology => topology::run(&session).await,
-        Noun::Services => services::run(&session).await,
+        Noun::Services(arguments) => services::run(&session, arguments).await,
         Noun::Sidecars => sidecars::run(&session).await,
         Noun::Schedule(verb) => schedule::run(&session, verb).await,
         Noun::Events(arguments) => events::run(&session, &arguments).await,
@@ -142,6 +142,8 @@ mod tests {
             "checkpoint verify 7",
             "checkpoint diff 7 8",
             "checkpoint abort 7",
+            "checkpoint prune",
+            "checkpoint prune --dry-run",
             "restore plan 7 --services a,b",
             "restore create 7 --services a,b --no-safety-checkpoint --allow-contaminated --wait",
             "restore describe r1",
@@ -149,6 +151,7 @@ mod tests {
             "restore abort r1",
             "topology",
             "services",
+            "services forget old",
             "sidecars",
             "schedule show",
             "schedule set --interval 30s --min-pause 5s --mode aligned",

@@ -119,7 +119,8 @@ impl Link {
             while self.outbox.try_recv().is_ok() {}
             // The pause is for the whole round: the next of several may lead already.
             if at + 1 == self.admins.len() {
-                tokio::time::sleep(pause).await;
+                // Full jitter: all sidecars lose an admin API at the same moment.
+                tokio::time::sleep(pause.mul_f64(rand::random())).await;
                 pause = (pause * 2).min(REDIAL_MAX);
             }
         }

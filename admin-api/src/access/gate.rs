@@ -12,20 +12,21 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Caller, Guard, Need};
+use super::{Caller, Guard, Need, Pace};
 
 /// One route's gate. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gate {
     guard: Guard,
+    pace: Pace,
     needs: &'static [(&'static str, Need)],
 }
 
 impl Gate {
     /// The gate of a route whose methods, in lower case, need what `needs` says.
     #[must_use]
-    pub fn new(guard: Guard, needs: &'static [(&'static str, Need)]) -> Self {
-        Self { guard, needs }
+    pub fn new(guard: Guard, pace: Pace, needs: &'static [(&'static str, Need)]) -> Self {
+        Self { guard, pace, needs }
     }
 
     fn need(&self, method: &Method) -> Option<Need> {
@@ -49,11 +50,25 @@ pub async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) ->
     };
     let action = format!("{method} {}", request.uri().path());
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let address = from.map(|ConnectInfo(address)| address.ip().to_string());
     let from = from.map(|ConnectInfo(address)| address.to_string());
     match gate.guard.judge(need, request.headers(), &action) {
         Ok(caller) => {
+            // Whether it lives and works is always answered.
+            let entered = match need {
+                Need::Nothing => None,
+                _ => {
+                    let by_address = || address.unwrap_or_else(|| caller.name.clone());
+                    let key = caller.role.map_or_else(by_address, |_| caller.name.clone());
+                    match gate.pace.enter(&key) {
+                        Ok(permit) => Some(permit),
+                        Err(problem) => return problem.into_response(),
+                    }
+                }
+            };
             request.extensions_mut().insert(caller.clone());
             let response = next.run(request).await;
+            drop(entered);
             if method != Method::GET && method != Method::HEAD {
                 note(&caller, &action, from.as_deref(), response.status());
             }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +14,8 @@ use cutline_protocol::{
     Coordinator, CoordinatorConfig, CoordinatorOutput, Cut, End, EpochOutcome, IdleOffsets,
     ManifestAnswer, Moment, Registration, Rules, Topology, ViewSnapshot,
 };
-use cutline_store::{CheckpointStatus, Manifest, StoreError};
+use cutline_store::Manifest;
+use cutline_wire::client::Metadata;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::{
@@ -24,6 +26,7 @@ use tokio::{
 
 use super::{
     EpochRequest, EpochResult, RunningEpoch, broker,
+    decision::decide,
     manifest::{Surroundings, manifest_of},
     tables::{self, Tables},
     view,
@@ -32,17 +35,14 @@ use crate::{app::App, config::Channels, registry::LinkEvent};
 
 /// A stale list of ends is asked for again no faster than this.
 const ENDS_AGAIN: Duration = Duration::from_millis(5);
-/// How often a decision is tried when the store does not answer, and the pause before the second try.
-const DECISIONS_MAX: u32 = 5;
-const DECISION_PAUSE: Duration = Duration::from_millis(200);
 
 /// What came back from Kafka or the store.
 enum Answer {
-    Topology(Result<Topology, String>),
+    Topology(Result<(Topology, Arc<Metadata>), String>),
     BarrierPair(Result<MarkerId, String>),
     Barriers(Result<BTreeMap<TopicPartition, Offset>, String>),
     Idle(Result<IdleOffsets, String>),
-    Ends(Result<BTreeMap<TopicPartition, End>, String>),
+    Ends(Result<(BTreeMap<TopicPartition, End>, Arc<Metadata>), String>),
     Control(Result<Vec<Registration>, String>),
     Committed(ManifestAnswer, Box<Manifest>),
     FailureRecorded(ManifestAnswer),
@@ -68,6 +68,9 @@ struct Driver<'a> {
     tasks: JoinSet<Answer>,
     manifest: Option<Box<Manifest>>,
     ends_asked: bool,
+    /// The topics as they were when the topology was read, and then when the ends were listed: the ones that this epoch
+    /// speaks of, whatever is made again later under their names.
+    topics: Arc<Metadata>,
     /// What was read ahead of the tables to embed.
     tables: Option<Tables>,
 }
@@ -113,6 +116,7 @@ pub async fn drive(app: &App, running: &RunningEpoch, request: &EpochRequest) ->
         tasks: JoinSet::new(),
         manifest: None,
         ends_asked: false,
+        topics: Arc::default(),
         tables,
     };
     driver.run(&mut links, &mut aborts).await
@@ -230,11 +234,12 @@ impl Driver<'_> {
             }
             CoordinatorOutput::ListEnds(topics) => {
                 let again = std::mem::replace(&mut self.ends_asked, true);
+                let before = Arc::clone(&self.topics);
                 self.tasks.spawn(async move {
                     if again {
                         tokio::time::sleep(ENDS_AGAIN).await;
                     }
-                    let ends = broker::ends(&kafka, &topics).await;
+                    let ends = broker::ends(&kafka, &topics, &before).await;
                     Answer::Ends(ends.map_err(|error| error.to_string()))
                 })
             }
@@ -250,12 +255,11 @@ impl Driver<'_> {
     }
 
     fn commit(&mut self, cut: &Cut) {
-        let metadata = self.app.kafka.metadata();
         let control = self.app.control.state().borrow().clone();
         let around = Surroundings {
             started_at: self.running.started_at,
             savepoint: self.request.savepoint.clone(),
-            metadata: &metadata,
+            metadata: &self.topics,
             control: &control,
         };
         let mut manifest = Box::new(manifest_of(cut, around));
@@ -296,11 +300,23 @@ impl Driver<'_> {
         let now = self.now();
         let coordinator = &mut self.coordinator;
         match answer {
-            Answer::Topology(answer) => coordinator.handle_topology(now, answer),
+            Answer::Topology(answer) => {
+                let answer = answer.map(|(topology, topics)| {
+                    self.topics = topics;
+                    topology
+                });
+                coordinator.handle_topology(now, answer);
+            }
             Answer::BarrierPair(answer) => coordinator.handle_barrier_pair(now, answer),
             Answer::Barriers(answer) => coordinator.handle_barriers(now, answer),
             Answer::Idle(answer) => coordinator.handle_idle(now, answer),
-            Answer::Ends(answer) => coordinator.handle_ends(now, answer),
+            Answer::Ends(answer) => {
+                let answer = answer.map(|(ends, topics)| {
+                    self.topics = topics;
+                    ends
+                });
+                coordinator.handle_ends(now, answer);
+            }
             Answer::Control(answer) => coordinator.handle_control_read(now, answer),
             Answer::FailureRecorded(answer) => coordinator.handle_manifest(answer),
             Answer::NotEmbedded(why) => coordinator.handle_manifest(ManifestAnswer::Refused(why)),
@@ -387,41 +403,4 @@ fn failed(running: &RunningEpoch, reason: String) -> Manifest {
     let mut manifest = Manifest::failed(running.epoch, running.mode, running.started_at, reason);
     manifest.savepoint = running.savepoint.clone();
     manifest
-}
-
-/// Writes the decision on an epoch, once, whatever it takes; a store that is out of reach is asked again for a while.
-pub(super) async fn decide(app: &App, manifest: &Manifest) -> ManifestAnswer {
-    let mut pause = DECISION_PAUSE;
-    let mut tries = 1;
-    loop {
-        let began = Instant::now();
-        let decided = app.repository.decide(manifest).await;
-        app.metrics.store("decide", began.elapsed());
-        let error = match decided {
-            Ok(()) => return ManifestAnswer::Created,
-            Err(StoreError::AlreadyDecided { .. }) => return ManifestAnswer::Taken,
-            Err(error) => error,
-        };
-        tracing::warn!(epoch = manifest.epoch.0, %error, "the decision on an epoch is not written yet");
-        if tries >= DECISIONS_MAX || !error.is_retryable() {
-            return standing(app, manifest, &error).await;
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-        tries += 1;
-    }
-}
-
-/// What became of a decision whose writing ended in an error.
-async fn standing(app: &App, manifest: &Manifest, error: &StoreError) -> ManifestAnswer {
-    let same = |found: CheckpointStatus| match manifest.status {
-        cutline_store::Outcome::Completed => found == CheckpointStatus::Completed,
-        cutline_store::Outcome::Failed => found == CheckpointStatus::Failed,
-    };
-    match app.repository.status(manifest.epoch).await {
-        // Whoever wrote it, nobody but this run decides its epochs as COMPLETED.
-        Ok(found) if same(found) => ManifestAnswer::Created,
-        Ok(CheckpointStatus::Incomplete) | Err(_) => ManifestAnswer::Unknown(error.to_string()),
-        Ok(_) => ManifestAnswer::Taken,
-    }
 }

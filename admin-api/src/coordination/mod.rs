@@ -6,6 +6,7 @@
 mod barriers;
 mod broker;
 mod claim;
+mod decision;
 mod driver;
 mod manifest;
 mod pace;
@@ -15,6 +16,7 @@ mod view;
 
 pub mod checkpoint;
 pub mod eviction;
+pub mod forget;
 pub mod keys;
 pub mod recovery;
 pub mod retention;

@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     CheckpointAccepted, CheckpointDetail, CheckpointList, CheckpointQuery, CheckpointRequest,
-    CheckpointStatus, EvictedView, ProblemDetails, RestoreAnswer, RestoreRequest, RestoreView,
-    ScheduleRequest, ScheduleView, ServiceView, SidecarView, TopologyView, VerifyReport,
+    CheckpointStatus, EvictedView, ProblemDetails, PruneReport, PruneRequest, RestoreAnswer,
+    RestoreRequest, RestoreView, ScheduleRequest, ScheduleView, ServiceView, SidecarView,
+    TopologyView, VerifyReport,
 };
 
 pub use stream::EventStream;
@@ -211,6 +212,13 @@ impl AdminClient {
         self.send(delete).await.map(|_| ())
     }
 
+    /// Deletes what retention does not keep, or tells what that would be.
+    pub async fn prune(&self, request: &PruneRequest) -> Result<PruneReport, AdminError> {
+        let post = self.post(&["v1", "checkpoints", "prune"]);
+        self.answer(post.json(request).timeout(LONG_REQUEST_TIMEOUT))
+            .await
+    }
+
     /// Begins a restore, or plans one.
     pub async fn create_restore(
         &self,
@@ -251,6 +259,12 @@ impl AdminClient {
     /// Every sidecar.
     pub async fn sidecars(&self) -> Result<Vec<SidecarView>, AdminError> {
         self.read(&["v1", "sidecars"]).await
+    }
+
+    /// Forgets a service that has no instances.
+    pub async fn forget_service(&self, service: &str) -> Result<(), AdminError> {
+        let url = self.url(&["v1", "services", service]);
+        self.send(self.http.delete(url)).await.map(|_| ())
     }
 
     /// Evicts a sidecar: its run is over.

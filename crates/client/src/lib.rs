@@ -9,8 +9,10 @@ pub mod link;
 mod checkpoint;
 mod cluster;
 mod event;
+mod expiry;
 mod http;
 mod problem;
+mod prune;
 mod restore;
 mod schedule;
 
@@ -24,8 +26,10 @@ pub use cluster::{
     TopologyView,
 };
 pub use event::{EVENT_RESET, Event};
+pub use expiry::{Restorable, RestorableState};
 pub use http::{AdminClient, AdminError, EventStream};
 pub use problem::ProblemDetails;
+pub use prune::{GarbageView, PruneEntry, PruneReport, PruneRequest};
 pub use restore::{
     Contamination, PlanProblem, PlannedMask, PlannedPosition, PlannedService, PlannedState,
     RestoreAnswer, RestoreJournalEntry, RestorePlan, RestoreRequest, RestoreStatus, RestoreView,

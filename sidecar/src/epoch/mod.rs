@@ -3,12 +3,14 @@
 //! It holds no rule: a turn waits for one thing, feeds one input, drains the core's queue, and starts whatever that asked
 //! for. Each thing started reports back as an input, so the core never waits for any of them.
 
+mod breakers;
 mod look;
 mod mark;
 mod shell;
 mod states;
 mod transactions;
 
+pub use breakers::Breakers;
 pub use mark::Markers;
 pub use shell::{Shell, ShellParts};
 pub use states::{StateKeeper, StatesError};

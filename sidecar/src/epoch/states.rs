@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cutline_model::{Epoch, Guarantee, PartRef, ProcessId};
 use cutline_state::{Fixed, Provider, StateError};
-use cutline_store::{Repository, StoreError, StoreSpec};
+use cutline_store::{Repository, StoreBreakers, StoreError, StoreSpec};
 use tokio::sync::Mutex;
 
 /// Why state could not be fixed, stored or put back.
@@ -47,21 +47,26 @@ pub struct StateKeeper {
 }
 
 /// The store that was named, and its repository once it could be opened.
-#[derive(Default)]
 struct Store {
     spec: Option<String>,
     repository: Option<Arc<Repository>>,
+    breakers: StoreBreakers,
 }
 
 impl StateKeeper {
-    /// Keeps the state of `process`.
+    /// Keeps the state of `process` in a store behind `breakers`.
     #[must_use]
-    pub fn new(process: ProcessId, provider: Arc<dyn Provider>) -> Self {
+    pub fn new(process: ProcessId, provider: Arc<dyn Provider>, breakers: StoreBreakers) -> Self {
+        let store = Store {
+            spec: None,
+            repository: None,
+            breakers,
+        };
         Self {
             process,
             provider,
             fixture: Mutex::new(None),
-            store: Mutex::default(),
+            store: Mutex::new(store),
         }
     }
 
@@ -96,12 +101,18 @@ impl StateKeeper {
     pub async fn open_store(&self, spec: &str) -> Result<(), StatesError> {
         let mut store = self.store.lock().await;
         if store.spec.as_deref() != Some(spec) {
-            *store = Store {
-                spec: Some(spec.to_owned()),
-                repository: None,
-            };
+            store.spec = Some(spec.to_owned());
+            store.repository = None;
         }
         store.open().await.map(|_| ())
+    }
+
+    /// Looks whether the store takes anything.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn check_store(&self) -> Result<(), StatesError> {
+        Ok(self.repository().await?.check_writable().await?)
     }
 
     /// Fixes the state as it is now.
@@ -182,7 +193,8 @@ impl Store {
         let parsed: StoreSpec = spec.parse().map_err(|error: StoreError| {
             StatesError::BadStore(spec.to_owned(), error.to_string())
         })?;
-        let repository = Arc::new(Repository::open(parsed.open().await?).await?);
+        let objects = self.breakers.over(parsed.open().await?);
+        let repository = Arc::new(Repository::open(objects).await?);
         self.repository = Some(Arc::clone(&repository));
         Ok(repository)
     }

@@ -38,6 +38,11 @@ struct ApiLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BreakerLabel {
+    of: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TopicLabel {
     topic: String,
 }
@@ -71,6 +76,7 @@ pub struct Metrics {
     pub longest_hold: LongestHold,
     /// Connections of the application.
     pub connections: Gauge<i64, AtomicI64>,
+    breaker: Family<BreakerLabel, Gauge<i64, AtomicI64>>,
     request_seconds: Family<ApiLabel, Histogram>,
     records: Family<TopicLabel, Counter<u64, AtomicU64>>,
     topics: Arc<Mutex<BTreeSet<TopicName>>>,
@@ -88,6 +94,7 @@ impl Metrics {
             held_partitions: Gauge::default(),
             longest_hold: LongestHold::default(),
             connections: Gauge::default(),
+            breaker: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             records: Family::default(),
             topics: Arc::default(),
@@ -119,11 +126,22 @@ impl Metrics {
             metrics.longest_hold.0.clone(),
         );
         registry.register(
+            "cutline_breaker_open",
+            "1 while calls to a dependency fail at once, after it failed several times in a row",
+            metrics.breaker.clone(),
+        );
+        registry.register(
             "cutline_proxy_connections",
             "Connections of the application",
             metrics.connections.clone(),
         );
         metrics
+    }
+
+    /// Whether a dependency is not asked at present.
+    pub fn breaker(&self, of: &'static str, open: bool) {
+        let label = BreakerLabel { of };
+        self.breaker.get_or_create(&label).set(i64::from(open));
     }
 
     /// A request was answered.
