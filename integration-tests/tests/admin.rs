@@ -2,6 +2,8 @@
 
 #[path = "admin/access.rs"]
 mod access;
+#[path = "admin/retention.rs"]
+mod retention;
 
 use std::time::Duration;
 
