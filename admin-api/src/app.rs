@@ -4,7 +4,7 @@ use std::{fmt, ops::Deref, sync::Arc};
 
 use cutline_client::RestoreRequest;
 use cutline_control::ControlTopic;
-use cutline_store::Repository;
+use cutline_store::{Repository, StoreBreakers};
 use cutline_wire::client::Client;
 use tokio::sync::watch;
 
@@ -16,6 +16,7 @@ use crate::{
         schedule::Schedule,
     },
     events::Events,
+    expiry::Expiry,
     history::History,
     lag::Lags,
     leader::Leadership,
@@ -39,6 +40,8 @@ pub struct Parts {
     pub owner: String,
     /// Checkpoints and restores.
     pub repository: Repository,
+    /// Whether the store is asked at present.
+    pub store_breakers: StoreBreakers,
     /// The raw client.
     pub kafka: Client,
     /// The control topic.
@@ -59,6 +62,8 @@ pub struct Parts {
     pub history: History,
     /// How far behind groups are.
     pub lags: Lags,
+    /// For how long checkpoints can be restored.
+    pub expiry: Expiry,
     /// Held while retention deletes.
     pub retaining: tokio::sync::Mutex<()>,
     /// Periodic checkpoints.

@@ -33,6 +33,10 @@ pub const TOLERABLE_FAILURES: u32 = 3;
 pub const OBJECTIVE_INTERVALS: u32 = 3;
 /// Checkpoints kept besides savepoints.
 pub const KEEP_LAST: usize = 100;
+/// How long before Kafka's retention takes what a checkpoint needs it is warned of: time to restore, or to keep records longer.
+pub const WARN_BEFORE: Duration = Duration::from_secs(3_600);
+/// How often it is looked at what the logs still have: some requests to each broker, whatever there is in them.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -176,6 +180,10 @@ pub struct Retention {
     pub keep_last: usize,
     /// How old they may grow; the last one is kept whatever its age.
     pub max_age: Option<Duration>,
+    /// See [`WARN_BEFORE`].
+    pub warn_before: Duration,
+    /// See [`CHECK_INTERVAL`]; never zero.
+    pub check_interval: Duration,
 }
 
 impl Default for Retention {
@@ -183,6 +191,8 @@ impl Default for Retention {
         Self {
             keep_last: KEEP_LAST,
             max_age: None,
+            warn_before: WARN_BEFORE,
+            check_interval: CHECK_INTERVAL,
         }
     }
 }

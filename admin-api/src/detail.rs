@@ -48,6 +48,7 @@ fn of_manifest(manifest: &Manifest) -> CheckpointView {
         retried_as: None,
         timeline: manifest.timeline,
         trace_id: manifest.trace_id.clone(),
+        restorable: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn without_manifest(found: &CheckpointSummary, started_at: Timestamp) -> Checkpo
         retried_as: None,
         timeline: cutline_model::Timeline::default(),
         trace_id: None,
+        restorable: None,
     }
 }
 

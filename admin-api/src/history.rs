@@ -61,6 +61,7 @@ impl History {
         };
         for view in &mut views {
             view.retried_as = app.running.successor(view.epoch);
+            app.expiry.show_on(view);
         }
         if let Some(running) = running.filter(|running| !is_decided(&views, running.epoch)) {
             views.retain(|view| view.epoch != running.epoch);
@@ -128,6 +129,7 @@ impl History {
         let found = found.ok_or(StoreError::NoCheckpoint { epoch })?;
         let mut view = view_of(&found);
         view.retried_as = app.running.successor(epoch);
+        app.expiry.show_on(&mut view);
         Ok(detail_of(view, found.manifest.as_deref()))
     }
 
@@ -242,6 +244,7 @@ fn view_of_running(running: &Progress) -> CheckpointView {
         retried_as: None,
         timeline: cutline_model::Timeline::default(),
         trace_id: running.trace_id.clone(),
+        restorable: None,
     }
 }
 

@@ -13,6 +13,7 @@ pub mod dashboard;
 pub mod detail;
 pub mod diagnosis;
 pub mod events;
+pub mod expiry;
 pub mod history;
 pub mod inject;
 pub mod lag;

@@ -79,7 +79,15 @@ struct RequestLabel {
     status: u16,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct BreakerLabel {
+    of: &'static str,
+}
+
 type Seconds = Gauge<f64, AtomicU64>;
+
+/// What is shown where no limit is known: ten years. An alert on less goes off by itself.
+const NO_LIMIT_SECONDS: f64 = 10.0 * 365.0 * 24.0 * 3_600.0;
 
 /// How much a checkpoint is.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +127,8 @@ pub struct Metrics {
     in_flight: Family<ChannelLabel, Gauge>,
     objective: Seconds,
     restore_steps: Family<StepLabel, Histogram>,
+    restorable: Family<StateLabel, Gauge<i64>>,
+    restorable_for: Seconds,
     restores_completed: Counter,
     restores_failed: Counter,
     last_restore_duration: Seconds,
@@ -127,6 +137,7 @@ pub struct Metrics {
     sidecars: Family<StateLabel, Gauge<i64>>,
     store: Family<OperationLabel, Histogram>,
     requests: Family<RequestLabel, Histogram>,
+    breaker: Family<BreakerLabel, Gauge<i64>>,
     leading: Gauge<i64>,
     redis_up: Gauge<i64>,
     processes: Arc<Mutex<BTreeSet<String>>>,
@@ -158,6 +169,8 @@ impl Default for Metrics {
             in_flight: Family::default(),
             objective: Seconds::default(),
             restore_steps: Family::new_with_constructor(histogram),
+            restorable: Family::default(),
+            restorable_for: no_limit(),
             restores_completed: Counter::default(),
             restores_failed: Counter::default(),
             last_restore_duration: Seconds::default(),
@@ -166,6 +179,7 @@ impl Default for Metrics {
             sidecars: Family::default(),
             store: Family::new_with_constructor(histogram),
             requests: Family::new_with_constructor(histogram),
+            breaker: Family::default(),
             leading: Gauge::default(),
             redis_up: Gauge::default(),
             processes: Arc::default(),
@@ -180,6 +194,12 @@ impl Default for Metrics {
 
 fn whole(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn no_limit() -> Seconds {
+    let seconds = Seconds::default();
+    seconds.set(NO_LIMIT_SECONDS);
+    seconds
 }
 
 /// From a millisecond to about half a minute.
@@ -260,6 +280,19 @@ impl Metrics {
         seconds.observe(took.as_secs_f64());
     }
 
+    /// How many completed checkpoints stand so with Kafka's logs.
+    pub fn restorable(&self, state: &'static str, count: usize) {
+        let label = StateLabel { state };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.restorable.get_or_create(&label).set(count);
+    }
+
+    /// For how many seconds the newest checkpoint can be restored; `None` where no limit is known.
+    pub fn restorable_for(&self, seconds: Option<f64>) {
+        let seconds = seconds.unwrap_or(NO_LIMIT_SECONDS);
+        self.restorable_for.set(seconds.min(NO_LIMIT_SECONDS));
+    }
+
     /// A restore completed, masking so many offsets.
     pub fn restore_completed(&self, duration: Duration, masked_offsets: u64, at_seconds: f64) {
         self.restores_completed.inc();
@@ -300,6 +333,12 @@ impl Metrics {
         };
         let seconds = self.requests.get_or_create(&label);
         seconds.observe(took.as_secs_f64());
+    }
+
+    /// Whether a dependency is not asked at present.
+    pub fn breaker(&self, of: &'static str, open: bool) {
+        let label = BreakerLabel { of };
+        self.breaker.get_or_create(&label).set(i64::from(open));
     }
 
     /// Whether this admin API leads.
@@ -434,6 +473,17 @@ impl Metrics {
             self.requests.clone(),
         );
         all.register(
+            "restorable_checkpoints",
+            "Completed checkpoints by whether Kafka's logs still have what they need: yes, expiring or no",
+            self.restorable.clone(),
+        );
+        all.register_with_unit(
+            "checkpoint_restorable",
+            "Until Kafka removes what the newest checkpoint needs; ten years where no limit is known",
+            Unit::Seconds,
+            self.restorable_for.clone(),
+        );
+        all.register(
             "restore_completed",
             "Restores that completed",
             self.restores_completed.clone(),
@@ -466,6 +516,11 @@ impl Metrics {
             "Requests to the store",
             Unit::Seconds,
             self.store.clone(),
+        );
+        all.register(
+            "breaker_open",
+            "1 while calls to a dependency fail at once, after it failed several times in a row",
+            self.breaker.clone(),
         );
         all.register(
             "leading",

@@ -73,6 +73,12 @@ pub const NOT_ALLOWED: Code = Code::new("CL0219", 403, "not allowed");
 pub const NO_CERTIFICATE: Code = Code::new("CL0220", 403, "no client certificate");
 /// Plain HTTP where TLS is spoken.
 pub const PLAIN_HTTP: Code = Code::new("CL0221", 400, "plain HTTP to a TLS address");
+/// A service is not there.
+pub const NO_SERVICE: Code = Code::new("CL0230", 404, "no such service");
+/// A service that is to be forgotten has instances.
+pub const SERVICE_RUNS: Code = Code::new("CL0231", 409, "the service has instances");
+/// As much is under way as can be.
+pub const SATURATED: Code = Code::new("CL0232", 503, "saturated");
 /// A wrong path of this program was taken.
 pub const INTERNAL: Code = Code::new("CL0299", 500, "internal error");
 
@@ -170,10 +176,14 @@ impl From<StoreError> for Problem {
                 (409, "the checkpoint is damaged")
             }
             StoreError::Full { .. } => (507, "the store is full"),
-            StoreError::Backend { .. } => (STORE.status, STORE.title),
+            StoreError::Backend { .. } | StoreError::NotAsked { .. } => (STORE.status, STORE.title),
             _ => (500, "the store refused"),
         };
-        Self::new(Code::new(error.code(), status, title), error.to_string())
+        let mut problem = Self::new(Code::new(error.code(), status, title), error.to_string());
+        if let StoreError::NotAsked { again_in_ms, .. } = error {
+            problem.retry_after = Some(Duration::from_millis(again_in_ms) + RETRY_AFTER);
+        }
+        problem
     }
 }
 

@@ -16,7 +16,7 @@ use axum::{
 };
 use cutline_client::{CheckpointStatus, CheckpointView};
 use cutline_control::{ControlOptions, ControlTopic};
-use cutline_store::{Observed, Repository, Watch};
+use cutline_store::{Observed, Repository, StoreBreakers, Watch};
 use cutline_tls::{ClientCertificates, ServerSpec, ServerTls, TlsError};
 use cutline_wire::client::{Client, ClientOptions};
 use serde_json::json;
@@ -35,6 +35,7 @@ use crate::{
     coordination::{Barriers, Running, eviction, owner, recovery, schedule::Schedule},
     diagnosis::{Obstacle, Part, Surroundings},
     events::Events,
+    expiry::{self, Expiry},
     history::History,
     inject::{self, Template, TemplateError},
     lag::Lags,
@@ -250,11 +251,13 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
     let run = uuid::Uuid::new_v4().to_string();
     let cluster = kafka.metadata().cluster_id.clone().unwrap_or_default();
     let owner = owner(&config.deployment, &cluster, &run);
+    let store_breakers = StoreBreakers::default();
     let repository = eventually(shell, Part::Store, || {
         let (spec, owner) = (config.store.clone(), owner.clone());
         let watch = store_watch(shell.metrics().clone());
+        let breakers = store_breakers.clone();
         async move {
-            let objects = Observed::over(spec.open().await?, watch);
+            let objects = breakers.over(Observed::over(spec.open().await?, watch));
             let repository = Repository::open(objects).await?;
             recovery::check_installation(&repository, &owner).await?;
             Ok::<_, recovery::OpenError>(repository)
@@ -276,6 +279,7 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
         run,
         owner,
         repository,
+        store_breakers,
         registry: Registry::default(),
         metrics: shell.metrics().clone(),
         leadership: Leadership::new(&config.deployment),
@@ -283,6 +287,7 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
         running: Running::default(),
         history: History::default(),
         lags: Lags::default(),
+        expiry: Expiry::default(),
         retaining: tokio::sync::Mutex::default(),
         schedule: Schedule::new(&config.checkpoint),
         evictions: eviction::Evictions::default(),
@@ -377,6 +382,7 @@ async fn take_over(app: &App) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(eviction::watch(app.clone()));
     tasks.spawn(recovery::watch(app.clone()));
+    tasks.spawn(expiry::watch(app.clone()));
     tasks.spawn(app.schedule.clone().run(app.clone()));
     tasks
 }

@@ -169,6 +169,16 @@ pub const PROGRAM: Program = Program {
             "How old they may grow [default: any age]",
         ),
         Key::one(
+            "retention.warn-before",
+            "DURATION",
+            "How long before Kafka removes what a checkpoint needs it is warned of [default: 1h]",
+        ),
+        Key::one(
+            "retention.check-interval",
+            "DURATION",
+            "How often it is looked at what Kafka still has [default: 1m]",
+        ),
+        Key::one(
             "max-pause",
             "DURATION",
             "When everything opens by itself, whatever happens [default: 10s]",
@@ -334,9 +344,16 @@ fn retention(settings: &Settings) -> Result<Retention, SettingsError> {
     if keep_last == 0 {
         return Err(wrong("retention.keep-last", "0", "at least 1 is kept"));
     }
+    let key = "retention.check-interval";
+    let check_interval = span(settings, key, default.check_interval)?;
+    if check_interval.is_zero() {
+        return Err(wrong(key, "0", "more than nothing is expected"));
+    }
     Ok(Retention {
         keep_last,
         max_age: parsed(settings, "retention.max-age", duration)?,
+        warn_before: span(settings, "retention.warn-before", default.warn_before)?,
+        check_interval,
     })
 }
 

@@ -6,10 +6,11 @@ mod create;
 mod describe;
 mod diff;
 mod list;
+mod prune;
 mod verify;
 
 use clap::{Subcommand, ValueEnum};
-use cutline_client::{CheckpointStatus, CheckpointView};
+use cutline_client::{CheckpointStatus, CheckpointView, Restorable, RestorableState};
 use cutline_model::Epoch;
 use serde_json::json;
 
@@ -52,6 +53,8 @@ pub enum Verb {
         #[arg(long)]
         yes: bool,
     },
+    /// Delete what retention does not keep
+    Prune(prune::Arguments),
     /// Read all of a checkpoint; exits 0 only when it is whole
     Verify {
         /// The checkpoint
@@ -95,6 +98,7 @@ pub async fn run(session: &Session, verb: Verb) -> Result<(), Failure> {
         Verb::Describe { epoch } => describe::run(session, Epoch(epoch)).await,
         Verb::Latest { status } => describe::latest(session, status).await,
         Verb::Delete { epoch, yes } => delete(session, Epoch(epoch), yes).await,
+        Verb::Prune(arguments) => prune::run(session, &arguments).await,
         Verb::Verify { epoch } => verify::run(session, Epoch(epoch)).await,
         Verb::Diff { from, to } => diff::run(session, Epoch(from), Epoch(to)).await,
         Verb::Abort { epoch } => abort(session, Epoch(epoch)).await,
@@ -181,6 +185,31 @@ fn note(view: &CheckpointView) -> String {
         .as_ref()
         .map(|name| format!("savepoint {name:?}"));
     let next = view.retried_as.map(|next| format!("retried as {next}"));
-    let parts = [name, view.phase.clone(), next, view.reason.clone()];
-    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    let limit = view.restorable.as_ref().map(restorable);
+    let parts = [name, view.phase.clone(), next, view.reason.clone(), limit];
+    let told = parts.into_iter().flatten().filter(|part| !part.is_empty());
+    told.collect::<Vec<_>>().join("; ")
+}
+
+/// For how long a checkpoint can be restored, where that is worth a word.
+fn restorable(restorable: &Restorable) -> String {
+    let Restorable {
+        state,
+        expires_at,
+        partition,
+        reason,
+    } = restorable;
+    let why = match (partition, reason) {
+        (Some(partition), Some(reason)) => format!(" ({partition}: {reason})"),
+        (None, Some(reason)) => format!(" ({reason})"),
+        _ => String::new(),
+    };
+    match (state, expires_at) {
+        (RestorableState::Yes, _) => String::new(),
+        (RestorableState::Expiring, Some(at)) => {
+            format!("can be restored until about {}{why}", utc(*at))
+        }
+        (RestorableState::Expiring, None) => format!("can soon not be restored any more{why}"),
+        (RestorableState::No, _) => format!("cannot be restored any more{why}"),
+    }
 }

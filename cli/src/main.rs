@@ -121,8 +121,8 @@ enum Noun {
     Top(top::Arguments),
     /// Show who reads and writes what
     Topology,
-    /// Show every service
-    Services,
+    /// Show every service, or forget one that is gone for good
+    Services(services::Arguments),
     /// Show every sidecar, or evict one
     Sidecars(sidecars::Arguments),
     /// Show or replace the schedule of periodic checkpoints
@@ -211,7 +211,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Noun::Doctor(arguments) => doctor::run(&session, &arguments).await,
         Noun::Top(arguments) => top::run(&session, &arguments).await,
         Noun::Topology => topology::run(&session).await,
-        Noun::Services => services::run(&session).await,
+        Noun::Services(arguments) => services::run(&session, arguments).await,
         Noun::Sidecars(arguments) => sidecars::run(&session, arguments).await,
         Noun::Schedule(verb) => schedule::run(&session, verb).await,
         Noun::Events(arguments) => events::run(&session, &arguments).await,
@@ -269,6 +269,8 @@ mod tests {
             "checkpoint verify 7",
             "checkpoint diff 7 8",
             "checkpoint abort 7",
+            "checkpoint prune",
+            "checkpoint prune --dry-run",
             "restore plan 7 --services a,b",
             "restore create 7 --services a,b --no-safety-checkpoint --allow-contaminated --wait",
             "restore describe r1",
@@ -276,6 +278,7 @@ mod tests {
             "restore abort r1",
             "topology",
             "services",
+            "services forget old",
             "sidecars",
             "sidecars evict bank-a/0 --yes",
             "checkpoint latest --status failed",

@@ -1,6 +1,8 @@
-//! `cutline services`: every service, running or not.
+//! `cutline services`: every service, running or not; and forgetting one that does not come back.
 
+use clap::{Args, Subcommand};
 use cutline_client::ServiceView;
+use serde_json::json;
 
 use crate::{
     failure::Failure,
@@ -9,11 +11,43 @@ use crate::{
     table::{Column, Table},
 };
 
+/// What to do with services.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Forget a service that has no instances and will have none: it stands against no checkpoint any more
+    Forget {
+        /// The service
+        service: String,
+    },
+}
+
 /// Does it.
 ///
 /// # Errors
-/// When there is no answer.
-pub async fn run(session: &Session) -> Result<(), Failure> {
+/// When it is not done.
+pub async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure> {
+    match arguments.verb {
+        None => show(session).await,
+        Some(Verb::Forget { service }) => forget(session, &service).await,
+    }
+}
+
+async fn forget(session: &Session, service: &str) -> Result<(), Failure> {
+    let what = format!("forget service {service}");
+    let forgotten = session.client.forget_service(service);
+    session.ask(&what, forgotten).await?;
+    let page = Page::new().line(format!("service {service} is forgotten"));
+    let answer = json!({ "service": service, "forgotten": true });
+    Ok(session.screen.show(&answer, &page)?)
+}
+
+async fn show(session: &Session) -> Result<(), Failure> {
     let answer = session.client.services();
     let services = session.ask("show the services", answer).await?;
     if services.is_empty() {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, Consumer},
@@ -72,7 +73,7 @@ pub struct Kafka {
 struct Broker {
     port: u16,
     other_port: Option<u16>,
-    process: Process,
+    process: Mutex<Process>,
 }
 
 static SHARED: OnceCell<Kafka> = OnceCell::const_new();
@@ -127,7 +128,7 @@ impl Kafka {
     /// The process id of broker `index`, while it runs.
     #[must_use]
     pub fn pid(&self, index: usize) -> Option<u32> {
-        self.brokers[index].process.pid()
+        self.brokers[index].process.lock().pid()
     }
 
     /// Its topics.
@@ -138,7 +139,12 @@ impl Kafka {
 
     /// The process of broker `index`, to stop, kill, freeze or start again.
     pub fn broker(&mut self, index: usize) -> &mut Process {
-        &mut self.brokers[index].process
+        self.brokers[index].process.get_mut()
+    }
+
+    /// Does something to broker `index` of a Kafka that others use as well.
+    pub fn with_broker<T>(&self, index: usize, act: impl FnOnce(&mut Process) -> T) -> T {
+        act(&mut self.brokers[index].process.lock())
     }
 
     /// Waits until every broker that should run is in the metadata.
@@ -185,7 +191,7 @@ impl Kafka {
             .map(|node| Broker {
                 port: node.port,
                 other_port: node.other_port,
-                process: Process::start(node.serve()),
+                process: Mutex::new(Process::start(node.serve())),
             })
             .collect();
         Self { brokers }

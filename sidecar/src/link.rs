@@ -169,7 +169,8 @@ impl Link {
             // The pause is for the whole round: the next of several may lead already.
             if at + 1 == self.admins.len() {
                 pause = pause.min(pause_max);
-                tokio::time::sleep(pause).await;
+                // Full jitter: all sidecars lose an admin API at the same moment.
+                tokio::time::sleep(pause.mul_f64(rand::random())).await;
                 pause *= 2;
                 pause_max = REDIAL_MAX;
             }

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use cutline_breaker::Standing;
 use cutline_client::link::{LINK_VERSION, Uplink};
 use cutline_control::{ControlError, ControlOptions, ControlTopic, Record, Registered};
 use cutline_model::{Capture, Guarantee, Incarnation, ProcessId, Scope, SidecarId, TopicName};
@@ -26,7 +27,7 @@ use url::Url;
 use crate::{
     control::{Follower, Registrar, register},
     desk::Desk,
-    epoch::{Markers, Shell, ShellParts, StateKeeper, StatesError, Transactions},
+    epoch::{Breakers, Markers, Shell, ShellParts, StateKeeper, StatesError, Transactions},
     link::Link,
     proxy::{DRAIN_LIMIT, Decide, Proxy, ProxyConfig, metrics::Metrics},
 };
@@ -151,10 +152,12 @@ struct Run {
 impl Run {
     async fn start(settings: &Settings, metrics: Metrics) -> Result<Self, RunError> {
         let incarnation = Incarnation::from(uuid::Uuid::new_v4().to_string());
+        let breakers = Breakers::default();
         let states = Arc::new(StateKeeper::new(
             process_id(settings),
             Arc::clone(&settings.state),
             store_watch(metrics.clone()),
+            breakers.store.clone(),
         ));
         states.probe().await?;
         if let Some(store) = &settings.store {
@@ -223,6 +226,7 @@ impl Run {
             proxy: Arc::clone(&proxy),
             states: Arc::clone(&states),
             hook: settings.hook.clone(),
+            breakers: breakers.clone(),
             markers,
             transactions: Arc::new(transactions),
             uplink: uplink.clone(),
@@ -234,7 +238,7 @@ impl Run {
             hello: hello(settings, &incarnation, &states, &proxy),
             outbox,
             applied: applied_seen,
-            status: status(Arc::clone(&decide), Arc::clone(&proxy), metrics),
+            status: status(Arc::clone(&decide), Arc::clone(&proxy), metrics, breakers),
             events: events_tx,
         };
         let desk = Desk {
@@ -410,12 +414,16 @@ fn status(
     core: Arc<Decide>,
     proxy: Arc<Proxy>,
     metrics: Metrics,
+    breakers: Breakers,
 ) -> Box<dyn Fn() -> Uplink + Send + Sync> {
     Box::new(move || {
         metrics
             .held_partitions
             .set(i64::try_from(core.held()).unwrap_or(i64::MAX));
         metrics.fenced.set(i64::from(proxy.is_fenced()));
+        for (of, standing) in breakers.standings() {
+            metrics.breaker(of, standing != Standing::Closed);
+        }
         let known = core.with(|process, now| {
             let reads = process.inputs().read_now(now).cloned().collect();
             (

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Caller, Guard, Need};
+use super::{Caller, Guard, Need, Pace};
 use crate::{
     peer::{Certificate, Peer},
     problem::{NO_CERTIFICATE, Problem},
@@ -23,14 +23,15 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Gate {
     guard: Guard,
+    pace: Pace,
     needs: &'static [(&'static str, Need)],
 }
 
 impl Gate {
     /// The gate of a route whose methods, in lower case, need what `needs` says.
     #[must_use]
-    pub fn new(guard: Guard, needs: &'static [(&'static str, Need)]) -> Self {
-        Self { guard, needs }
+    pub fn new(guard: Guard, pace: Pace, needs: &'static [(&'static str, Need)]) -> Self {
+        Self { guard, pace, needs }
     }
 
     fn need(&self, method: &Method) -> Option<Need> {
@@ -56,6 +57,7 @@ pub async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) ->
     let peer = request.extensions().get::<ConnectInfo<Peer>>();
     let peer = peer.map(|ConnectInfo(peer)| *peer);
     let from = peer.map(|peer| peer.to_string());
+    let address = peer.map(|peer| peer.address.ip().to_string());
     if need != Need::Nothing && peer.is_some_and(|peer| peer.certificate == Certificate::Missing) {
         let detail = format!(
             "{action} needs a client certificate that this admin API's --tls-client-ca signed, and none was shown: give one with --tls-certificate and --tls-key"
@@ -71,8 +73,21 @@ pub async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) ->
     }
     match gate.guard.judge(need, request.headers(), &action) {
         Ok(caller) => {
+            // Whether it lives and works is always answered.
+            let entered = match need {
+                Need::Nothing => None,
+                _ => {
+                    let by_address = || address.unwrap_or_else(|| caller.name.clone());
+                    let key = caller.role.map_or_else(by_address, |_| caller.name.clone());
+                    match gate.pace.enter(&key) {
+                        Ok(permit) => Some(permit),
+                        Err(problem) => return problem.into_response(),
+                    }
+                }
+            };
             request.extensions_mut().insert(caller.clone());
             let response = next.run(request).await;
+            drop(entered);
             if method != Method::GET && method != Method::HEAD {
                 note(&caller, &action, from.as_deref(), response.status());
             }

@@ -38,6 +38,18 @@ impl Caller {
         }
     }
 
+    /// Nothing when its role is enough for `action`, which needs `need`.
+    ///
+    /// # Errors
+    /// 403 when it is not.
+    pub fn check(&self, need: Need, action: &str) -> Result<(), Problem> {
+        let Some(role) = self.role.filter(|role| !role.may(need)) else {
+            return Ok(());
+        };
+        let detail = format!("{action} needs {need}; {:?} has role {role}", self.name);
+        Err(Problem::new(NOT_ALLOWED, detail))
+    }
+
     /// Nothing when it may be the sidecar of `service`.
     ///
     /// # Errors
@@ -158,11 +170,10 @@ impl Guard {
                 ),
             );
         };
-        let Some(role) = caller.role.filter(|role| !role.may(need)) else {
-            return Ok(caller);
-        };
-        let detail = format!("{action} needs {need}; {:?} has role {role}", caller.name);
-        refused(caller, NOT_ALLOWED, detail)
+        match caller.check(need, action) {
+            Ok(()) => Ok(caller),
+            Err(problem) => Err(Box::new(Refused { caller, problem })),
+        }
     }
 }
 

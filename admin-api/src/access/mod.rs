@@ -5,10 +5,12 @@
 
 mod gate;
 mod guard;
+mod pace;
 mod role;
 mod tokens;
 
 pub use gate::{Gate, pass};
 pub use guard::{Caller, Guard};
+pub use pace::Pace;
 pub use role::{Need, Role};
 pub use tokens::{Tokens, TokensError};

@@ -2,7 +2,10 @@
 //!
 //! Questions only. An answer that cannot be had is a sentence for the epoch's reason.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use cutline_model::{GroupId, ServiceName, TopicName, TopicPartition};
 use cutline_protocol::{End, GroupAssignment, IdleOffsets, MemberAssignment, Topology};
@@ -15,12 +18,23 @@ const QUESTIONS_MAX: usize = 16;
 /// Versions that markers are written in.
 const MARKER_API_VERSIONS: std::ops::RangeInclusive<i16> = 0..=3;
 
-/// Describes `groups` and counts the partitions of `topics`, after a metadata refresh.
+/// Why the ends of an epoch cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum EndsError {
+    /// Kafka did not answer.
+    #[error(transparent)]
+    Kafka(#[from] ClientError),
+    /// Positions and markers are of a log that is gone.
+    #[error("topic {0} was deleted, or deleted and made again, while the checkpoint was taken")]
+    TopicReplaced(TopicName),
+}
+
+/// Describes `groups` and counts the partitions of `topics`, after a metadata refresh; and what that said.
 pub async fn topology(
     kafka: &Client,
     groups: &BTreeSet<GroupId>,
     topics: &BTreeSet<TopicName>,
-) -> Result<Topology, ClientError> {
+) -> Result<(Topology, Arc<Metadata>), ClientError> {
     let metadata = kafka.refresh_metadata().await?;
     let described = stream::iter(groups.iter().cloned())
         .map(|group| async move {
@@ -39,18 +53,29 @@ pub async fn topology(
         .buffer_unordered(QUESTIONS_MAX)
         .try_collect()
         .await?;
-    Ok(Topology {
+    let topology = Topology {
         groups: described,
         partitions: counts(&metadata, topics),
-    })
+    };
+    Ok((topology, metadata))
 }
 
-/// The ends of every partition of `topics`, after a metadata refresh. Topics that do not exist are left out.
+/// The ends of every partition of `topics`, after a metadata refresh, and what that said. Topics that do not exist, and did
+/// not `before`, are left out.
 pub async fn ends(
     kafka: &Client,
     topics: &BTreeSet<TopicName>,
-) -> Result<BTreeMap<TopicPartition, End>, ClientError> {
+    before: &Metadata,
+) -> Result<(BTreeMap<TopicPartition, End>, Arc<Metadata>), EndsError> {
     let metadata = kafka.refresh_metadata().await?;
+    let id = |metadata: &Metadata, topic: &TopicName| metadata.topics.get(topic).map(|info| info.id);
+    let is_other = |topic: &&TopicName| {
+        let then = id(before, topic);
+        then.is_some() && then != id(&metadata, topic)
+    };
+    if let Some(topic) = topics.iter().find(is_other) {
+        return Err(EndsError::TopicReplaced(topic.clone()));
+    }
     let partitions: Vec<TopicPartition> = topics
         .iter()
         .filter_map(|topic| Some((topic, metadata.topics.get(topic)?)))
@@ -60,7 +85,7 @@ pub async fn ends(
         })
         .collect();
     if partitions.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok((BTreeMap::new(), metadata));
     }
     let listed = kafka.list_offsets(&partitions, Spot::End).await?;
     let ends = listed.into_iter().map(|(partition, listed)| {
@@ -70,7 +95,7 @@ pub async fn ends(
         };
         (partition, end)
     });
-    Ok(ends.collect())
+    Ok((ends.collect(), metadata))
 }
 
 /// What `groups` have committed. Groups of `idle` services are asked for stable offsets: a transaction that their last

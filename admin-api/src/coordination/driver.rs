@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use cutline_protocol::{
 };
 use cutline_store::{CheckpointStatus, Manifest, StoreError};
 use cutline_telemetry::Span;
+use cutline_wire::client::Metadata;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::{
@@ -33,17 +35,19 @@ use crate::{app::App, config::Channels, registry::LinkEvent};
 
 /// A stale list of ends is asked for again no faster than this.
 const ENDS_AGAIN: Duration = Duration::from_millis(5);
-/// How often a decision is tried when the store does not answer, and the pause before the second try.
-const DECISIONS_MAX: u32 = 5;
+/// How often a decision is tried when the store does not answer, and the longest pause before the second try; it doubles up
+/// to the last. Nobody is held meanwhile, and together they outlast the first times that the store's breaker is open.
+const DECISIONS_MAX: u32 = 8;
 const DECISION_PAUSE: Duration = Duration::from_millis(200);
+const DECISION_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What came back from Kafka or the store.
 enum Answer {
-    Topology(Result<Topology, String>),
+    Topology(Result<(Topology, Arc<Metadata>), String>),
     BarrierPair(Result<MarkerId, String>),
     Barriers(Result<BTreeMap<TopicPartition, Offset>, String>),
     Idle(Result<IdleOffsets, String>),
-    Ends(Result<BTreeMap<TopicPartition, End>, String>),
+    Ends(Result<(BTreeMap<TopicPartition, End>, Arc<Metadata>), String>),
     Control(Result<Vec<Registration>, String>),
     Committed(ManifestAnswer, Box<Manifest>),
     FailureRecorded(ManifestAnswer),
@@ -69,6 +73,9 @@ struct Driver<'a> {
     tasks: JoinSet<Answer>,
     manifest: Option<Box<Manifest>>,
     ends_asked: bool,
+    /// The topics as they were when the topology was read, and then when the ends were listed: the ones that this epoch
+    /// speaks of, whatever is made again later under their names.
+    topics: Arc<Metadata>,
     /// What was read ahead of the tables to embed.
     tables: Option<Tables>,
     /// What the coordinator does just now, in the trace.
@@ -132,6 +139,7 @@ async fn attempt(app: &App, running: &RunningEpoch, request: &EpochRequest) -> E
         tasks: JoinSet::new(),
         manifest: None,
         ends_asked: false,
+        topics: Arc::default(),
         tables,
         stage: ("", Span::none()),
     };
@@ -254,11 +262,12 @@ impl Driver<'_> {
             }
             CoordinatorOutput::ListEnds(topics) => {
                 let again = std::mem::replace(&mut self.ends_asked, true);
+                let before = Arc::clone(&self.topics);
                 self.start(async move {
                     if again {
                         tokio::time::sleep(ENDS_AGAIN).await;
                     }
-                    let ends = broker::ends(&kafka, &topics).await;
+                    let ends = broker::ends(&kafka, &topics, &before).await;
                     Answer::Ends(ends.map_err(|error| error.to_string()))
                 })
             }
@@ -274,13 +283,12 @@ impl Driver<'_> {
     }
 
     fn commit(&mut self, cut: &Cut) {
-        let metadata = self.app.kafka.metadata();
         let control = self.app.control.state().borrow().clone();
         let around = Surroundings {
             started_at: self.running.started_at,
             savepoint: self.request.savepoint.clone(),
             trace_id: self.running.trace.trace_id(),
-            metadata: &metadata,
+            metadata: &self.topics,
             control: &control,
         };
         let mut manifest = Box::new(manifest_of(cut, around));
@@ -320,11 +328,23 @@ impl Driver<'_> {
         let now = self.now();
         let coordinator = &mut self.coordinator;
         match answer {
-            Answer::Topology(answer) => coordinator.handle_topology(now, answer),
+            Answer::Topology(answer) => {
+                let answer = answer.map(|(topology, topics)| {
+                    self.topics = topics;
+                    topology
+                });
+                coordinator.handle_topology(now, answer);
+            }
             Answer::BarrierPair(answer) => coordinator.handle_barrier_pair(now, answer),
             Answer::Barriers(answer) => coordinator.handle_barriers(now, answer),
             Answer::Idle(answer) => coordinator.handle_idle(now, answer),
-            Answer::Ends(answer) => coordinator.handle_ends(now, answer),
+            Answer::Ends(answer) => {
+                let answer = answer.map(|(ends, topics)| {
+                    self.topics = topics;
+                    ends
+                });
+                coordinator.handle_ends(now, answer);
+            }
             Answer::Control(answer) => coordinator.handle_control_read(now, answer),
             Answer::FailureRecorded(answer) => coordinator.handle_manifest(answer),
             Answer::NotEmbedded(why) => coordinator.handle_manifest(ManifestAnswer::Refused(why)),
@@ -454,8 +474,14 @@ pub(super) async fn decide(app: &App, manifest: &Manifest) -> ManifestAnswer {
         if tries >= DECISIONS_MAX || !error.is_retryable() {
             return standing(app, manifest, &error).await;
         }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
+        // Full jitter, but for the hint of a breaker that nothing can succeed before.
+        let least = match error {
+            StoreError::NotAsked { again_in_ms, .. } => Duration::from_millis(again_in_ms),
+            _ => Duration::ZERO,
+        };
+        let wait = pause.mul_f64(rand::random()).max(least);
+        tokio::time::sleep(wait.min(DECISION_PAUSE_MAX)).await;
+        pause = (pause * 2).min(DECISION_PAUSE_MAX);
         tries += 1;
     }
 }

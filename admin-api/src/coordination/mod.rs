@@ -16,6 +16,7 @@ mod view;
 
 pub mod checkpoint;
 pub mod eviction;
+pub mod forget;
 pub mod keys;
 pub mod recovery;
 pub mod retention;

@@ -1,14 +1,16 @@
 //! Which checkpoints are kept: the last so many, none too old, savepoints always, and whatever a restore needs.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use cutline_client::{CheckpointStatus, CheckpointView};
+use cutline_client::{
+    CheckpointStatus, CheckpointView, GarbageView, PruneEntry, PruneReport, PruneRequest,
+};
 use cutline_model::Epoch;
-use cutline_store::{GcOptions, StoreError};
+use cutline_store::{GcOptions, GcReport, StoreError};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::{app::App, config::Retention};
+use crate::{app::App, config::Retention, problem::Problem};
 
 /// Failed attempts kept for people to look at.
 const FAILED_KEPT_MAX: usize = 100;
@@ -16,6 +18,8 @@ const FAILED_KEPT_MAX: usize = 100;
 const GC_GRACE: Duration = Duration::from_secs(3_600);
 /// Deletions after one checkpoint; the rest follows after the next ones.
 const DELETIONS_MAX: usize = 20;
+/// Deletions by one request: an answer is waited for.
+const PRUNED_MAX: usize = 200;
 
 /// Deletes what is not to be kept, one at a time: while that goes on, another leaves it to the checkpoints to come. What
 /// goes wrong is told and tried again after the next checkpoint.
@@ -30,9 +34,10 @@ pub async fn keep(app: &App) {
             return;
         }
     };
-    let surplus = surplus(&views, &app.config.retention, Timestamp::now());
+    let verdicts = judge(&views, &app.config.retention, Timestamp::now());
     let mut deleted = 0;
-    for epoch in surplus.into_iter().take(DELETIONS_MAX) {
+    for verdict in verdicts.surplus().take(DELETIONS_MAX) {
+        let epoch = verdict.view.epoch;
         match delete(app, epoch).await {
             Ok(()) => deleted += 1,
             Err(StoreError::InUse { .. }) => {}
@@ -41,14 +46,71 @@ pub async fn keep(app: &App) {
             }
         }
     }
-    if deleted > 0 {
-        let options = GcOptions {
-            dry_run: false,
-            grace: GC_GRACE,
+    if deleted > 0
+        && let Err(error) = collect(app).await
+    {
+        tracing::warn!(%error, "garbage not collected");
+    }
+}
+
+/// Deletes what is not to be kept, on request, or tells what that would be.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn prune(app: &App, request: PruneRequest) -> Result<PruneReport, Problem> {
+    let _only = app.retaining.lock().await;
+    let views = app.history.all(app).await?;
+    let verdicts = judge(&views, &app.config.retention, Timestamp::now());
+    let (mut deleted, mut kept) = (Vec::new(), Vec::new());
+    for verdict in verdicts.surplus().take(PRUNED_MAX) {
+        let mut entry = verdict.entry();
+        let done = if request.dry_run {
+            app.repository.not_in_use(entry.epoch).await
+        } else {
+            delete(app, entry.epoch).await
         };
-        if let Err(error) = app.repository.gc(options).await {
-            tracing::warn!(%error, "garbage not collected");
+        match done {
+            Ok(()) => deleted.push(entry),
+            Err(error @ StoreError::InUse { .. }) => {
+                entry.reason = error.to_string();
+                kept.push(entry);
+            }
+            Err(error) => return Err(error.into()),
         }
+    }
+    kept.extend(verdicts.kept().map(Verdict::entry));
+    kept.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.epoch));
+    let gone: BTreeSet<Epoch> = deleted.iter().map(|entry| entry.epoch).collect();
+    let collected = if request.dry_run {
+        app.repository.gc_without(&gone, GC_GRACE).await?
+    } else {
+        collect(app).await?
+    };
+    Ok(PruneReport {
+        dry_run: request.dry_run,
+        left: verdicts.surplus().count().saturating_sub(PRUNED_MAX),
+        deleted,
+        kept,
+        garbage: garbage(&collected),
+    })
+}
+
+async fn collect(app: &App) -> Result<GcReport, StoreError> {
+    let options = GcOptions {
+        dry_run: false,
+        grace: GC_GRACE,
+    };
+    app.repository.gc(options).await
+}
+
+fn garbage(report: &GcReport) -> GarbageView {
+    GarbageView {
+        packs: report.packs_removed,
+        bytes: report.bytes_removed,
+        parts: report.parts_removed,
+        packs_kept: report.packs_kept,
+        packs_young: report.packs_young,
+        abandoned: report.abandoned.len(),
     }
 }
 
@@ -65,29 +127,104 @@ pub async fn delete(app: &App, epoch: Epoch) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The epochs to delete, oldest first. `views` is newest first.
-fn surplus(views: &[CheckpointView], retention: &Retention, now: Timestamp) -> Vec<Epoch> {
-    let completed = views
-        .iter()
-        .filter(|view| view.status == CheckpointStatus::Completed && view.savepoint.is_none());
-    let too_old = |view: &CheckpointView| {
-        let ended = view.completed_at.unwrap_or(view.started_at);
-        let age = Duration::try_from(ended.duration_until(now)).unwrap_or_default();
-        retention.max_age.is_some_and(|max| age > max)
-    };
+/// Whether one checkpoint stays, and why.
+#[derive(Clone, Debug, PartialEq)]
+struct Verdict<'a> {
+    view: &'a CheckpointView,
+    is_kept: bool,
+    reason: String,
+}
+
+/// What is thought of every checkpoint, oldest first.
+#[derive(Clone, Debug, PartialEq)]
+struct Verdicts<'a>(Vec<Verdict<'a>>);
+
+impl<'a> Verdicts<'a> {
+    fn surplus(&self) -> impl Iterator<Item = &Verdict<'a>> {
+        self.0.iter().filter(|verdict| !verdict.is_kept)
+    }
+
+    fn kept(&self) -> impl Iterator<Item = &Verdict<'a>> {
+        self.0.iter().filter(|verdict| verdict.is_kept)
+    }
+}
+
+impl Verdict<'_> {
+    fn entry(&self) -> PruneEntry {
+        PruneEntry {
+            epoch: self.view.epoch,
+            status: self.view.status,
+            savepoint: self.view.savepoint.clone(),
+            completed_at: self.view.completed_at,
+            state_size: self.view.state_size,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// What is thought of each of `views`, which is newest first.
+fn judge<'a>(views: &'a [CheckpointView], retention: &Retention, now: Timestamp) -> Verdicts<'a> {
+    let (mut completed, mut failed) = (0, 0);
+    let verdicts = views.iter().map(|view| {
+        let (is_kept, reason) = match view.status {
+            CheckpointStatus::Completed if view.savepoint.is_some() => {
+                (true, "a savepoint is kept until it is deleted by hand".to_owned())
+            }
+            CheckpointStatus::Completed => {
+                completed += 1;
+                judge_completed(completed, view, retention, now)
+            }
+            CheckpointStatus::Failed => {
+                failed += 1;
+                let reason = format!("number {failed} of the failed ones; the last {FAILED_KEPT_MAX} are kept to be looked at");
+                (failed <= FAILED_KEPT_MAX, reason)
+            }
+            CheckpointStatus::Triggered | CheckpointStatus::InProgress => {
+                (true, "it is in progress".to_owned())
+            }
+            CheckpointStatus::Deleting => (true, "it is being deleted".to_owned()),
+        };
+        Verdict {
+            view,
+            is_kept,
+            reason,
+        }
+    });
+    let mut verdicts: Vec<Verdict<'a>> = verdicts.collect();
+    verdicts.reverse();
+    Verdicts(verdicts)
+}
+
+/// What is thought of a checkpoint without a name that is the `number`th, counted from the newest.
+fn judge_completed(
+    number: usize,
+    view: &CheckpointView,
+    retention: &Retention,
+    now: Timestamp,
+) -> (bool, String) {
     let keep = retention.keep_last.max(1);
-    let expired = completed
-        .enumerate()
-        .filter(|(at, view)| *at >= keep || (*at > 0 && too_old(view)))
-        .map(|(_, view)| view.epoch);
-    let failed = views
-        .iter()
-        .filter(|view| view.status == CheckpointStatus::Failed)
-        .skip(FAILED_KEPT_MAX)
-        .map(|view| view.epoch);
-    let mut surplus: Vec<Epoch> = expired.chain(failed).collect();
-    surplus.sort_unstable();
-    surplus
+    let ended = view.completed_at.unwrap_or(view.started_at);
+    let age = Duration::try_from(ended.duration_until(now)).unwrap_or_default();
+    let too_old = retention.max_age.filter(|max| age > *max);
+    match too_old {
+        _ if number == 1 => (true, "the newest is always kept".to_owned()),
+        _ if number > keep => (
+            false,
+            format!("number {number} from the newest; retention.keep-last is {keep}"),
+        ),
+        Some(max) => (
+            false,
+            format!(
+                "{} s old; retention.max-age is {} s",
+                age.as_secs(),
+                max.as_secs()
+            ),
+        ),
+        None => (
+            true,
+            format!("number {number} from the newest; retention.keep-last is {keep}"),
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +252,7 @@ mod tests {
             retried_as: None,
             timeline: Timeline(0),
             trace_id: None,
+            restorable: None,
         }
     }
 
@@ -128,15 +266,21 @@ mod tests {
             view(2, None, 40),
             view(1, None, 50),
         ];
-        let keep = |keep_last, max_age| Retention {
-            keep_last,
-            max_age: max_age_of(max_age),
+        let surplus = |keep_last, max_age| {
+            let retention = Retention {
+                keep_last,
+                max_age: max_age_of(max_age),
+                ..Retention::default()
+            };
+            let verdicts = judge(&views, &retention, now);
+            let surplus: Vec<Epoch> = verdicts.surplus().map(|one| one.view.epoch).collect();
+            surplus
         };
-        assert_eq!(surplus(&views, &keep(2, 0), now), [Epoch(1), Epoch(2)]);
-        assert_eq!(surplus(&views, &keep(9, 35), now), [Epoch(1), Epoch(2)]);
+        assert_eq!(surplus(2, 0), [Epoch(1), Epoch(2)]);
+        assert_eq!(surplus(9, 35), [Epoch(1), Epoch(2)]);
         let all_but_last = [Epoch(1), Epoch(2), Epoch(4)];
-        assert_eq!(surplus(&views, &keep(9, 1), now), all_but_last);
-        assert_eq!(surplus(&views, &keep(0, 0), now), all_but_last);
+        assert_eq!(surplus(9, 1), all_but_last);
+        assert_eq!(surplus(0, 0), all_but_last);
     }
 
     fn max_age_of(seconds: u64) -> Option<Duration> {

@@ -3,20 +3,25 @@
 use std::time::Duration;
 
 use axum::{
-    Json as Answer,
+    Extension, Json as Answer,
     extract::Path,
     http::{HeaderMap, StatusCode},
 };
 use cutline_client::{
     CheckpointAccepted, CheckpointDetail, CheckpointList, CheckpointQuery, CheckpointRequest,
-    CheckpointStatus, LatestQuery, ProblemDetails, RestoreStatus, VerifyReport,
+    CheckpointStatus, LatestQuery, ProblemDetails, PruneReport, PruneRequest, RestoreStatus,
+    VerifyReport,
 };
 use cutline_model::Epoch;
 use cutline_store::StoreError;
 use tokio::time::Instant;
 
-use super::body::{Asked, Json, epoch, idempotency_key};
+use super::{
+    RULE,
+    body::{Asked, Json, epoch, idempotency_key},
+};
 use crate::{
+    access::Caller,
     app::App,
     coordination::{checkpoint, retention},
     problem::{CHECKPOINT_IN_PROGRESS, NOT_FOUND, NOT_IN_PROGRESS, Problem},
@@ -146,6 +151,29 @@ pub async fn verify(
         state_bytes: verified.state_bytes,
         problems: verified.problems.iter().map(ToString::to_string).collect(),
     }))
+}
+
+/// Delete what retention does not keep
+///
+/// With `dry_run` it only tells what that would be, what garbage would be collected, and why the rest is kept: for that the
+/// role viewer is enough. Deleting needs the role admin.
+#[utoipa::path(
+    post, path = "/v1/checkpoints/prune", tag = "checkpoints", request_body = PruneRequest,
+    responses(
+        (status = 200, description = "deleted, or what would be", body = PruneReport),
+        (status = 403, description = "the role is not enough to delete", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 503, description = "not leading, or not ready", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn prune(
+    Leading(app): Leading,
+    Extension(caller): Extension<Caller>,
+    Json(request): Json<PruneRequest>,
+) -> Result<Answer<PruneReport>, Problem> {
+    if !request.dry_run {
+        caller.check(RULE, "POST /v1/checkpoints/prune without dry_run")?;
+    }
+    retention::prune(&app, request).await.map(Answer)
 }
 
 /// Abort a checkpoint

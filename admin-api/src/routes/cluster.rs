@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::{Json as Answer, extract::Path};
+use axum::{Json as Answer, extract::Path, http::StatusCode};
 use cutline_client::{
     EvictedView, GroupView, MemberView, ProblemDetails, ServiceView, SidecarState, SidecarView,
     TopicLink, TopologyView,
@@ -13,7 +13,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
     app::App,
-    coordination::eviction,
+    coordination::{eviction, forget},
     problem::Problem,
     ready::{Leading, Ready},
     registry::Connected,
@@ -69,6 +69,27 @@ pub async fn services(Ready(app): Ready) -> Answer<Vec<ServiceView>> {
     let state = app.control.state().borrow().clone();
     let reads = reads_of(&connected(&app).await);
     Answer(service_views(&state, &reads))
+}
+
+/// Forget a service
+///
+/// One that has no instances and will have none: it is no participant any more, and stands against no checkpoint. What it
+/// wrote stays attributed to it; checkpoints that it took part in stay as they are.
+#[utoipa::path(
+    delete, path = "/v1/services/{service}", tag = "cluster",
+    params(("service" = String, Path, description = "Its name")),
+    responses(
+        (status = 204, description = "forgotten"),
+        (status = 404, description = "it is not known", body = ProblemDetails, content_type = "application/problem+json"),
+        (status = 409, description = "it has instances, or a checkpoint or restore is in progress", body = ProblemDetails, content_type = "application/problem+json"),
+    )
+)]
+pub async fn forget(
+    Leading(app): Leading,
+    Path(service): Path<String>,
+) -> Result<StatusCode, Problem> {
+    forget::forget(&app, &service.as_str().into()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Every sidecar

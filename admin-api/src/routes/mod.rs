@@ -27,7 +27,7 @@ use axum::{
 use observed::observe;
 
 use crate::{
-    access::{Gate, Guard, Need, Role, pass},
+    access::{Gate, Guard, Need, Pace, Role, pass},
     dashboard, link,
     problem::{METHOD_NOT_ALLOWED, NOT_FOUND, Problem},
     ready::Shell,
@@ -74,6 +74,12 @@ fn checkpoints_table() -> Vec<Row> {
             get(checkpoints::latest),
         ),
         (
+            "/v1/checkpoints/prune",
+            // What would be deleted everyone may see who may look; who may delete it, the handler says.
+            &[("post", LOOK)],
+            post(checkpoints::prune),
+        ),
+        (
             "/v1/checkpoints/{epoch}",
             &[("get", LOOK), ("delete", RULE)],
             get(checkpoints::detail).delete(checkpoints::remove),
@@ -116,6 +122,11 @@ fn cluster_table() -> Vec<Row> {
     vec![
         ("/v1/topology", &[("get", LOOK)], get(cluster::topology)),
         ("/v1/services", &[("get", LOOK)], get(cluster::services)),
+        (
+            "/v1/services/{service}",
+            &[("delete", RULE)],
+            delete(cluster::forget),
+        ),
         ("/v1/sidecars", &[("get", LOOK)], get(cluster::sidecars)),
         (
             "/v1/sidecars/connect",
@@ -165,9 +176,9 @@ fn open_table() -> Vec<Row> {
 
 /// The whole interface, behind `guard`.
 pub fn router(shell: Shell, guard: &Guard) -> Router {
-    let mut router = Router::new();
+    let (mut router, pace) = (Router::new(), Pace::default());
     for (path, needs, methods) in table() {
-        let gate = Gate::new(guard.clone(), needs);
+        let gate = Gate::new(guard.clone(), pace.clone(), needs);
         let metrics = shell.metrics().clone();
         let seen = observed::Route { path, metrics };
         let methods = methods.layer(from_fn_with_state(gate, pass));

@@ -15,7 +15,11 @@ use crate::{problem::Problem, ready::Shell, shared::Standing};
 /// Whether it lives
 #[utoipa::path(get, path = "/healthz", tag = "probes", responses((status = 200, description = "it does")))]
 pub async fn healthz(State(shell): State<Shell>) -> Answer<Value> {
-    Answer(json!({ "status": "alive", "redis": redis(&shell).as_str() }))
+    let store = shell
+        .app()
+        .map(|app| app.store_breakers.standing().as_str());
+    let store = store.unwrap_or("unknown");
+    Answer(json!({ "status": "alive", "redis": redis(&shell).as_str(), "store_breaker": store }))
 }
 
 /// Whether it leads and works
@@ -62,8 +66,12 @@ pub async fn metrics(State(shell): State<Shell>) -> Response {
         }
         metrics.leading(app.leadership.is_leading());
         metrics.objective(app.schedule.objective(&app));
+        let store = app.store_breakers.standing();
+        metrics.breaker("store", store != cutline_breaker::Standing::Closed);
         if app.shared.standing() != Standing::None {
-            metrics.redis_up(app.shared.standing() == Standing::Up);
+            let up = app.shared.standing() == Standing::Up;
+            metrics.redis_up(up);
+            metrics.breaker("redis", !up);
         }
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

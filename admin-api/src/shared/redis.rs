@@ -24,7 +24,7 @@ const CONNECTIONS_MAX: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// For one command or one batch. A request may wait for one of them.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long nobody asks after the first failure; it doubles with each.
+/// How long nobody asks after the first failure at most; it doubles with each.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -182,7 +182,8 @@ impl Redis {
             .min(PAUSE_MAX);
         breaker.failures = breaker.failures.saturating_add(1);
         breaker.answered = false;
-        breaker.not_before = Some(Instant::now() + pause);
+        // Full jitter: admin APIs that lost it together do not come back together.
+        breaker.not_before = Some(Instant::now() + pause.mul_f64(rand::random()));
         Err(Silent)
     }
 }

@@ -32,6 +32,8 @@
       "checkpoint.channels" .Values.checkpoint.channels
       "retention.keep-last" .Values.retention.keepLast
       "retention.max-age" .Values.retention.maxAge
+      "retention.warn-before" .Values.retention.warnBefore
+      "retention.check-interval" .Values.retention.checkInterval
       "max-pause" .Values.maxPause
       "drain-timeout" .Values.drainTimeout
       "sidecar-lost-timeout" .Values.sidecarLostTimeout

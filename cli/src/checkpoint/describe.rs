@@ -68,10 +68,28 @@ fn facts(detail: &CheckpointDetail) -> Page {
         ("longest pause", ms(view.pause_ms_max)),
         ("state", whole_bytes(view.state_size)),
         ("uploaded", whole_bytes(view.bytes_uploaded)),
+        ("restorable", restorable_words(view)),
         ("view", detail.view.to_string()),
         ("timeline", view.timeline.to_string()),
         ("kafka cluster", detail.kafka_cluster_id.clone()),
     ])
+}
+
+/// Whether it can be restored, until when, and what ends it.
+fn restorable_words(view: &CheckpointView) -> String {
+    let Some(restorable) = &view.restorable else {
+        return String::new();
+    };
+    let until = restorable.expires_at.map(time);
+    let until = until.map(|at| format!("until about {at}"));
+    let word = Some(restorable.state.to_string());
+    let parts = [
+        word,
+        until,
+        restorable.partition.clone(),
+        restorable.reason.clone(),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn processes(processes: &[ProcessView]) -> Table {

@@ -295,3 +295,47 @@ async fn a_deletion_says_what_it_deleted() {
     assert_eq!(done.exits(0).json(), json!({"epoch": 7, "deleted": true}));
     admin.cutline("checkpoint delete 8").await.exits(1);
 }
+
+#[tokio::test]
+async fn a_dry_prune_shows_what_would_go_and_why_the_rest_stays() {
+    let entry = |epoch: u64, reason: &str| {
+        json!({"epoch": epoch, "status": "COMPLETED", "state_size": 2048, "reason": reason,
+            "completed_at": "2026-03-04T05:06:07Z"})
+    };
+    let garbage = json!({"packs": 3, "bytes": 4096, "parts": 1, "packs_kept": 7, "packs_young": 2, "abandoned": 0});
+    let report = json!({
+        "dry_run": true, "left": 0, "garbage": garbage,
+        "deleted": [entry(4, "number 3 from the newest; retention.keep-last is 2")],
+        "kept": [entry(9, "the newest is always kept")],
+    });
+    const PRUNE: &str = "POST /v1/checkpoints/prune";
+    let admin = Canned::start([(PRUNE, vec![ok(report)])]).await;
+    let done = admin.cutline("checkpoint prune --dry-run").await;
+    for part in [
+        "Would be deleted",
+        "keep-last is 2",
+        "always kept",
+        "4.0 KiB in 3 packs",
+    ] {
+        assert!(
+            done.exits(0).stdout.contains(part),
+            "{part}: {}",
+            done.stdout
+        );
+    }
+    assert_eq!(
+        admin.asked()[0],
+        (PRUNE.to_owned(), json!({"dry_run": true}))
+    );
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_does_not_last_says_so_in_its_row() {
+    let restorable = json!({"state": "expiring", "expires_at": "2026-03-04T05:06:07Z",
+        "partition": "orders-0", "reason": "retention.ms is 1000"});
+    let view = checkpoint(7, "COMPLETED", json!({ "restorable": restorable }));
+    let admin = Canned::start([("GET /v1/checkpoints/7", vec![ok(view)])]).await;
+    let done = admin.cutline("checkpoint describe 7").await;
+    let expected = "expiring, until about 2026-03-04 05:06:07Z, orders-0, retention.ms is 1000";
+    assert!(done.exits(0).stdout.contains(expected), "{}", done.stdout);
+}

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::Restorable;
+
 /// Asks for a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -157,6 +159,9 @@ pub struct CheckpointView {
     /// The trace of the attempt, as 32 hexadecimal digits; log lines have it as `correlationId`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// Whether Kafka still has what it needs, and for how long; absent until that was looked at, and unless COMPLETED.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restorable: Option<Restorable>,
 }
 
 /// One checkpoint with everything that is known of it.

@@ -20,9 +20,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     CheckpointAccepted, CheckpointDetail, CheckpointList, CheckpointQuery, CheckpointRequest,
-    CheckpointStatus, DiagnosisView, EvictedView, RestoreAnswer, RestoreRequest, RestoreView,
-    ScheduleRequest, ScheduleView, ServiceView, SidecarView, TopologyView, VerifyReport,
-    WhoamiView,
+    CheckpointStatus, DiagnosisView, EvictedView, PruneReport, PruneRequest, RestoreAnswer,
+    RestoreRequest, RestoreView, ScheduleRequest, ScheduleView, ServiceView, SidecarView,
+    TopologyView, VerifyReport, WhoamiView,
 };
 use places::Places;
 use question::Question;
@@ -168,6 +168,12 @@ impl AdminClient {
         self.send(&delete).await.map(|_| ())
     }
 
+    /// Deletes what retention does not keep, or tells what that would be.
+    pub async fn prune(&self, request: &PruneRequest) -> Result<PruneReport, AdminError> {
+        let post = post(&["v1", "checkpoints", "prune"]).within(LONG_REQUEST_TIMEOUT);
+        self.answer(post.json(request)).await
+    }
+
     /// Begins a restore, or plans one.
     pub async fn create_restore(
         &self,
@@ -207,6 +213,12 @@ impl AdminClient {
     /// Every sidecar.
     pub async fn sidecars(&self) -> Result<Vec<SidecarView>, AdminError> {
         self.read(&["v1", "sidecars"]).await
+    }
+
+    /// Forgets a service that has no instances.
+    pub async fn forget_service(&self, service: &str) -> Result<(), AdminError> {
+        let delete = Question::new(Method::DELETE, &["v1", "services", service]);
+        self.send(&delete).await.map(|_| ())
     }
 
     /// Evicts a sidecar: its run is over.

@@ -10,8 +10,10 @@ mod checkpoint;
 mod cluster;
 mod diagnosis;
 mod event;
+mod expiry;
 mod http;
 mod problem;
+mod prune;
 mod restore;
 mod schedule;
 mod whoami;
@@ -27,8 +29,10 @@ pub use cluster::{
 };
 pub use diagnosis::{DiagnosisView, Finding, Verdict};
 pub use event::{EVENT_RESET, Event};
+pub use expiry::{Restorable, RestorableState};
 pub use http::{AdminClient, AdminError, EventStream};
 pub use problem::ProblemDetails;
+pub use prune::{GarbageView, PruneEntry, PruneReport, PruneRequest};
 pub use restore::{
     Contamination, PlanProblem, PlannedMask, PlannedPosition, PlannedService, PlannedState,
     RestoreAnswer, RestoreJournalEntry, RestorePlan, RestoreRequest, RestoreStatus, RestoreView,

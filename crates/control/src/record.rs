@@ -91,6 +91,11 @@ pub enum Record {
         /// The group.
         group: GroupId,
     },
+    /// A service that had no instances is none any more. Void when it has.
+    Forgotten {
+        /// The service.
+        service: ServiceName,
+    },
     /// The fence in force, or none.
     Fence {
         /// What is fenced.
@@ -135,6 +140,7 @@ impl Record {
                 ..
             } => format!("producer/{service}/{producer_id}"),
             Self::Group { service, group } => format!("group/{service}/{group}"),
+            Self::Forgotten { service } => format!("forgotten/{service}"),
             Self::Fence { .. } => "fence".to_owned(),
             Self::Holds { .. } => "holds".to_owned(),
             Self::Timeline { .. } => "timeline".to_owned(),

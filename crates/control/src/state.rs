@@ -64,6 +64,7 @@ impl ControlState {
             Record::Group { service, group } => {
                 self.groups.entry(service).or_default().insert(group);
             }
+            Record::Forgotten { service } => self.forget(&service),
             Record::Fence { fence } => self.fence = fence.map(|fence| (fence, offset)),
             Record::Holds { holds, .. } => self.holds = holds,
             Record::Timeline { timeline, masks } => {
@@ -96,6 +97,15 @@ impl ControlState {
             .iter()
             .filter(move |(service, _)| !running.contains(service))
             .map(|(s, state)| (s, *state))
+    }
+
+    /// What it wrote stays what it wrote: topics, producer ids and masks.
+    fn forget(&mut self, service: &ServiceName) {
+        let runs = self.sidecars.keys().any(|id| id.service == *service);
+        if !runs {
+            self.services.remove(service);
+            self.groups.remove(service);
+        }
     }
 
     fn apply_sidecar(&mut self, offset: Offset, registered: Registered) {
@@ -148,6 +158,27 @@ mod tests {
             1,
             "a service stays a participant at zero instances"
         );
+    }
+
+    #[test]
+    fn a_service_is_forgotten_when_it_is_gone_and_known_again_when_it_comes_back() {
+        let forgotten = || Record::Forgotten {
+            service: "a".into(),
+        };
+        let mut state = ControlState::default();
+        state.apply(Offset(0), registered("first", false));
+        let topic = Record::Output {
+            service: "a".into(),
+            topic: "t".into(),
+        };
+        state.apply(Offset(1), topic);
+        state.apply(Offset(2), forgotten());
+        assert_eq!(state.services.len(), 1, "it runs");
+        state.apply(Offset(3), registered("first", true));
+        state.apply(Offset(4), forgotten());
+        assert_eq!((state.services.len(), state.outputs.len()), (0, 1));
+        state.apply(Offset(5), registered("second", false));
+        assert_eq!(state.services.len(), 1);
     }
 
     #[test]

@@ -208,10 +208,20 @@ pub enum StoreError {
         /// What the store said.
         detail: String,
     },
+    /// It failed so often that it is not asked for a while.
+    #[error("CL0123 {store} is not asked at present: {detail}")]
+    NotAsked {
+        /// The store.
+        store: String,
+        /// Why, and until when.
+        detail: String,
+        /// When it may be asked again, in milliseconds.
+        again_in_ms: u64,
+    },
 }
 
 impl StoreError {
-    /// The stable code, `CL0100` to `CL0122`, that docs/error-codes.md explains.
+    /// The stable code, `CL0100` to `CL0123`, that docs/error-codes.md explains.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -237,13 +247,28 @@ impl StoreError {
             Self::NoCredentials { .. } => "CL0120",
             Self::Refused { .. } => "CL0121",
             Self::NoBucket { .. } => "CL0122",
+            Self::NotAsked { .. } => "CL0123",
         }
     }
 
     /// True when the same call may succeed a little later without anyone doing anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Backend { .. })
+        matches!(self, Self::Backend { .. } | Self::NotAsked { .. })
+    }
+
+    /// True when the store as a whole does not do its work: the next call will most likely fail as well.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Backend { .. }
+                | Self::Full { .. }
+                | Self::NotWritable { .. }
+                | Self::Refused { .. }
+                | Self::NoCredentials { .. }
+                | Self::NoBucket { .. }
+        )
     }
 
     /// True when an object is missing or not what was written: the checkpoint that needs it is lost.

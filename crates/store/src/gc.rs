@@ -96,45 +96,43 @@ impl Repository {
     /// When something that must be read to classify cannot be; nothing was deleted then.
     pub async fn gc(&self, options: GcOptions) -> Result<GcReport, StoreError> {
         let now = SystemTime::now();
-        let Look {
-            packs,
-            epochs,
-            classified,
-        } = self.look(now, options).await?;
-        let settled = |meta: &ObjectMeta| {
-            epochs
-                .oldest_running
-                .is_none_or(|oldest| meta.modified < oldest)
-        };
-        let (kept, unused): (Vec<_>, Vec<_>) = packs
-            .into_iter()
-            .partition(|meta| classified.live_packs.contains(&meta.key));
-        let (garbage, young): (Vec<_>, Vec<_>) = unused
-            .into_iter()
-            .partition(|meta| is_older(meta, now, options.grace) && settled(meta));
-        let mut report = GcReport {
-            abandoned: epochs.abandoned,
-            deletions: classified.deletions.iter().copied().collect(),
-            parts_removed: classified.garbage_parts.len() as u64,
-            packs_removed: garbage.len() as u64,
-            bytes_removed: garbage.iter().map(|meta| meta.bytes).sum(),
-            packs_kept: kept.len() as u64,
-            packs_young: young.len() as u64,
-            writes_ended: 0,
-            epochs_forgotten: classified.forgotten.len() as u64,
-        };
+        let look = self.look(now, options, &BTreeSet::new()).await?;
+        let (mut report, garbage) = look.report(now, options);
         if !options.dry_run {
-            self.remove(&classified, &garbage).await?;
+            self.remove(&look.classified, &garbage).await?;
             report.writes_ended = self.objects.end_abandoned_writes(options.grace).await?;
         }
         Ok(report)
     }
 
+    /// What [`gc`](Self::gc) would remove if the checkpoints of `without` were deleted; changes nothing.
+    ///
+    /// # Errors
+    /// When something that must be read to classify cannot be.
+    pub async fn gc_without(
+        &self,
+        without: &BTreeSet<Epoch>,
+        grace: Duration,
+    ) -> Result<GcReport, StoreError> {
+        let now = SystemTime::now();
+        let options = GcOptions {
+            dry_run: true,
+            grace,
+        };
+        let look = self.look(now, options, without).await?;
+        Ok(look.report(now, options).0)
+    }
+
     /// Classifies everything. What another collection removes meanwhile is no doubt: seen anew, its epoch is deleted.
-    async fn look(&self, now: SystemTime, options: GcOptions) -> Result<Look, StoreError> {
+    async fn look(
+        &self,
+        now: SystemTime,
+        options: GcOptions,
+        without: &BTreeSet<Epoch>,
+    ) -> Result<Look, StoreError> {
         let mut looks = 1;
         loop {
-            match self.look_once(now, options).await {
+            match self.look_once(now, options, without).await {
                 Err(StoreError::Missing { key }) if looks < LOOKS_MAX => {
                     tracing::debug!(%key, looks, "gone while garbage was looked for");
                     looks += 1;
@@ -144,9 +142,14 @@ impl Repository {
         }
     }
 
-    async fn look_once(&self, now: SystemTime, options: GcOptions) -> Result<Look, StoreError> {
+    async fn look_once(
+        &self,
+        now: SystemTime,
+        options: GcOptions,
+        without: &BTreeSet<Epoch>,
+    ) -> Result<Look, StoreError> {
         let packs = self.objects.list(layout::PACKS).await?;
-        let mut epochs = self.classify_epochs(now, options).await?;
+        let mut epochs = self.classify_epochs(now, options, without).await?;
         self.pin_restores(&mut epochs).await?;
         let classified = self.classify_objects(now, &epochs).await?;
         Ok(Look {
@@ -160,6 +163,7 @@ impl Repository {
         &self,
         now: SystemTime,
         options: GcOptions,
+        without: &BTreeSet<Epoch>,
     ) -> Result<Epochs, StoreError> {
         let mut epochs = Epochs::default();
         for meta in self.objects.list(layout::EPOCHS).await? {
@@ -178,6 +182,10 @@ impl Repository {
                     .map(|(_, part)| part.clone())
             };
             match found.status {
+                // As if it had a tombstone.
+                _ if without.contains(&epoch) => {
+                    epochs.deleting.insert(epoch, parts().collect());
+                }
                 CheckpointStatus::Completed => {
                     epochs.keep_parts(parts())?;
                     epochs.decided.insert(epoch);
@@ -323,6 +331,40 @@ impl Repository {
             self.objects.delete(&layout::deleting(epoch)).await?;
         }
         Ok(())
+    }
+}
+
+impl Look {
+    /// What there is to tell, and the packs that go.
+    fn report(&self, now: SystemTime, options: GcOptions) -> (GcReport, Vec<ObjectMeta>) {
+        let Self {
+            packs,
+            epochs,
+            classified,
+        } = self;
+        let settled = |meta: &ObjectMeta| {
+            epochs
+                .oldest_running
+                .is_none_or(|oldest| meta.modified < oldest)
+        };
+        let (kept, unused): (Vec<&ObjectMeta>, Vec<&ObjectMeta>) = packs
+            .iter()
+            .partition(|meta| classified.live_packs.contains(&meta.key));
+        let (garbage, young): (Vec<&ObjectMeta>, Vec<&ObjectMeta>) = unused
+            .into_iter()
+            .partition(|meta| is_older(meta, now, options.grace) && settled(meta));
+        let report = GcReport {
+            abandoned: epochs.abandoned.clone(),
+            deletions: classified.deletions.iter().copied().collect(),
+            parts_removed: classified.garbage_parts.len() as u64,
+            packs_removed: garbage.len() as u64,
+            bytes_removed: garbage.iter().map(|meta| meta.bytes).sum(),
+            packs_kept: kept.len() as u64,
+            packs_young: young.len() as u64,
+            writes_ended: 0,
+            epochs_forgotten: classified.forgotten.len() as u64,
+        };
+        (report, garbage.into_iter().cloned().collect())
     }
 }
 

@@ -18,6 +18,7 @@ mod document;
 mod error;
 mod faulty;
 mod gc;
+mod guarded;
 mod key;
 mod known;
 mod layout;
@@ -47,6 +48,7 @@ pub use document::DOCUMENT_BYTES_MAX;
 pub use error::StoreError;
 pub use faulty::{Fault, Faulty, Operation};
 pub use gc::{GcOptions, GcReport};
+pub use guarded::StoreBreakers;
 pub use key::Key;
 pub use manifest::{
     Barrier, End, Manifest, MaskRecord, Outcome, OutputRecord, PositionRecord, ProcessRecord,

@@ -132,6 +132,16 @@ impl Repository {
         self.objects.describe()
     }
 
+    /// Writes something small and removes it again: whether a part could be written at all.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
+        let key = layout::probe(&uuid::Uuid::new_v4().simple().to_string());
+        self.objects.put_new(&key, Bytes::from_static(b"?")).await?;
+        self.objects.delete(&key).await
+    }
+
     /// The number after every epoch that was ever claimed. Others may claim it first.
     ///
     /// # Errors

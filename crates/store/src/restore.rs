@@ -151,7 +151,7 @@ impl Repository {
     }
 
     /// Fails when a restore that is not over needs `epoch`.
-    pub(crate) async fn not_in_use(&self, epoch: Epoch) -> Result<(), StoreError> {
+    pub async fn not_in_use(&self, epoch: Epoch) -> Result<(), StoreError> {
         let restores = self.restores().await?;
         let user = restores
             .into_iter()

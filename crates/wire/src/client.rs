@@ -13,6 +13,7 @@ mod group;
 mod listing;
 mod metadata;
 mod producer;
+mod sizes;
 mod transaction;
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
@@ -46,7 +47,7 @@ pub struct ClientOptions {
     pub request_timeout: Duration,
     /// How long repeating goes on; longer than a KRaft broker session (9 s), or a killed leader is never outlived.
     pub retry_budget: Duration,
-    /// Pause before the first repetition; it doubles up to [`BACKOFF_MAX`].
+    /// The longest pause before the first repetition; it doubles up to [`BACKOFF_MAX`]. Each is anything up to that.
     pub backoff: Duration,
 }
 
@@ -200,7 +201,8 @@ impl Client {
                 return Err(error);
             }
             tracing::debug!(%error, "kafka request is repeated");
-            tokio::time::sleep(pause).await;
+            // Full jitter: sidecars that lost one leader together do not come back together.
+            tokio::time::sleep(pause.mul_f64(rand::random())).await;
             pause = (pause * 2).min(BACKOFF_MAX);
             if error.wants_metadata() {
                 // Whether this worked shows in the next attempt.

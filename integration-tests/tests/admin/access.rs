@@ -198,6 +198,17 @@ async fn nobody_gets_in_who_does_not_belong_and_it_is_written_down_who_did_what(
     world
         .is_refused(Some(&operator), &restore, &["CL0219", "admin"])
         .await;
+    let prune = ["checkpoint", "prune"];
+    world
+        .is_refused(Some(&operator), &prune, &["CL0219", "admin"])
+        .await;
+    world
+        .is_done(Some(&viewer), &["checkpoint", "prune", "--dry-run"])
+        .await;
+    let forget = ["services", "forget", "relay"];
+    world
+        .is_refused(Some(&operator), &forget, &["CL0219", "admin"])
+        .await;
     let delete = ["checkpoint", "delete", "1"];
     world
         .is_refused(Some(&operator), &delete, &["CL0219", "admin"])

@@ -89,15 +89,6 @@ pub fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
     documents.iter().filter(of_kind).collect()
 }
 
-/// The admin API's settings file.
-pub fn admin_settings(documents: &[Value]) -> Value {
-    let files = of_kind(documents, "ConfigMap");
-    let mut settings = files.iter().map(|file| &file["data"]["admin.yaml"]);
-    settings
-        .find(|settings| !settings.is_null())
-        .unwrap()
-        .clone()
-}
 
 /// The templates of pods in whatever has one.
 pub fn pods(documents: &[Value]) -> Vec<&Value> {

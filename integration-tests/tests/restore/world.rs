@@ -35,6 +35,8 @@ pub struct Options {
     pub kip848: bool,
     /// Whether everybody can be made to die at a crash point.
     pub crashing: bool,
+    /// Other flags of the admin API.
+    pub flags: Vec<String>,
 }
 
 impl Default for Options {
@@ -44,6 +46,7 @@ impl Default for Options {
             partitions: 2,
             kip848: false,
             crashing: false,
+            flags: Vec::new(),
         }
     }
 }
@@ -82,7 +85,12 @@ pub struct World {
 
 impl World {
     pub async fn start(options: Options) -> Self {
-        let mut world = Self::idle(options).await;
+        Self::start_on(Kafka::shared().await, options).await
+    }
+
+    /// The same on a Kafka of another kind.
+    pub async fn start_on(kafka: &'static Kafka, options: Options) -> Self {
+        let mut world = Self::idle_on(kafka, options).await;
         world.start_feed();
         world.wait_for_flow(100).await;
         world
@@ -90,10 +98,15 @@ impl World {
 
     /// Everything but the feed.
     pub async fn idle(options: Options) -> Self {
-        let kafka = Kafka::shared().await;
+        Self::idle_on(Kafka::shared().await, options).await
+    }
+
+    /// The same on a Kafka of another kind.
+    pub async fn idle_on(kafka: &'static Kafka, options: Options) -> Self {
         let deployment = unique_name("restore");
         let mut over = AdminOptions::over(&kafka.bootstrap());
         over.arguments = vec!["--deployment".into(), deployment.clone()];
+        over.arguments.extend(options.flags.iter().cloned());
         if options.crashing {
             over.environment = points::environment("admin");
             // One attempt is what is looked at.
@@ -266,8 +279,13 @@ impl World {
     /// every record once and in order, and nobody may have had anything to complain about.
     pub async fn settle_and_check(&mut self, reader: &str) {
         let sent = self.feed.take().map(Feed::stop).unwrap_or_default();
-        let total: u64 = sent.iter().sum();
-        let end: BTreeMap<i32, u64> = (0..).zip(sent).collect();
+        self.settle_and_check_against(reader, (0..).zip(sent).collect())
+            .await;
+    }
+
+    /// The same when the feed has ended before, having sent so many to each partition.
+    pub async fn settle_and_check_against(&mut self, reader: &str, end: BTreeMap<i32, u64>) {
+        let total: u64 = end.values().sum();
         wait_until(FLOW_DEADLINE, "everything to flow through", || async {
             [&self.a, &self.b].iter().all(|apps| self.due(apps) == end)
         })

@@ -3,6 +3,7 @@
 //! It holds no rule: a turn waits for one thing, feeds one input, drains the core's queue, and starts whatever that asked
 //! for. Each thing started reports back as an input, so the core never waits for any of them.
 
+mod breakers;
 mod look;
 mod mark;
 mod shell;
@@ -10,6 +11,7 @@ mod states;
 mod trace;
 mod transactions;
 
+pub use breakers::Breakers;
 pub use mark::Markers;
 pub use shell::{Shell, ShellParts, Told};
 pub use states::{StateKeeper, StatesError};

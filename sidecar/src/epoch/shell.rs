@@ -10,14 +10,14 @@ use cutline_client::link::Uplink;
 use cutline_control::{ControlTopic, Record};
 use cutline_model::{
     Epoch, FromSidecar, GroupId, InputPartition, MarkerId, Offset, PartRef, PartitionOffset,
-    SidecarId, ToSidecar, TopicName, TopicPartition,
+    Purpose, ServiceName, SidecarId, ToSidecar, TopicName, TopicPartition,
 };
 use cutline_protocol::{Committed, ConnId, MarkPair, Moment, Process, ProcessOutput};
 use cutline_state::Hook;
 use cutline_wire::client::Client;
 use tokio::sync::mpsc;
 
-use super::{Markers, StateKeeper, Transactions, look, trace::EpochTrace};
+use super::{Breakers, Markers, StateKeeper, Transactions, look, trace::EpochTrace};
 use crate::proxy::{Decide, Proxy};
 
 /// Answers on their way to the loop; each is one thing the core asked for, and it asks for few at a time.
@@ -38,6 +38,7 @@ enum Answer {
     Marked(Epoch, MarkPair, Result<(), String>),
     Located(Epoch, MarkPair, Result<Vec<PartitionOffset>, String>),
     Registered(Vec<TopicName>),
+    Ready(ToSidecar, Result<(), String>),
 }
 
 /// What the shell works with.
@@ -56,6 +57,8 @@ pub struct ShellParts {
     pub states: Arc<StateKeeper>,
     /// The hook, when the application has one.
     pub hook: Option<Arc<Hook>>,
+    /// What is not asked after it failed too often.
+    pub breakers: Breakers,
     /// The marker writers.
     pub markers: Arc<Markers>,
     /// The look at transactions that the proxy did not see begin or end.
@@ -79,6 +82,8 @@ pub struct Shell {
     trace: EpochTrace,
     answers: mpsc::Sender<Answer>,
     inbox: mpsc::Receiver<Answer>,
+    /// The epoch that is not begun before something was looked at.
+    waiting: Option<Epoch>,
 }
 
 impl Shell {
@@ -91,6 +96,7 @@ impl Shell {
             parts,
             answers,
             inbox,
+            waiting: None,
         }
     }
 
@@ -105,9 +111,10 @@ impl Shell {
                 message = messages.recv() => match message {
                     Some(Some(Told { message, trace })) => {
                         self.trace.told(&message, trace.as_deref());
-                        core.with(|process, now| process.handle_message(now, message));
+                        self.hear(message);
                     }
                     Some(None) => {
+                        self.waiting = None;
                         self.trace.lost();
                         core.with(|process, now| process.handle_coordinator_lost(now));
                     }
@@ -121,7 +128,39 @@ impl Shell {
         }
     }
 
-    fn feed(&self, answer: Answer) {
+    /// A message of the coordinator. An epoch that begins while something is known to be out of order waits for a look at
+    /// that, which nobody is held for.
+    fn hear(&mut self, message: ToSidecar) {
+        if self.waiting == Some(message.epoch()) || matches!(message, ToSidecar::Prepare { .. }) {
+            self.waiting = None;
+        }
+        let records = matches!(
+            &message,
+            ToSidecar::Prepare { purpose, .. } if *purpose != Purpose::Stop
+        );
+        if !records || self.parts.breakers.are_closed() {
+            let core = &self.parts.core;
+            core.with(|process, now| process.handle_message(now, message));
+            return;
+        }
+        let (breakers, states) = (self.parts.breakers.clone(), Arc::clone(&self.parts.states));
+        self.waiting = Some(message.epoch());
+        self.start(async move {
+            let checked = breakers.check(&states).await;
+            Answer::Ready(message, checked)
+        });
+    }
+
+    fn feed(&mut self, answer: Answer) {
+        if let Answer::Ready(message, _) = &answer
+            && self
+                .waiting
+                .take_if(|epoch| *epoch == message.epoch())
+                .is_none()
+        {
+            // It is over, or another has begun.
+            return;
+        }
         self.parts.core.with(|process, now| match answer {
             Answer::Pairs(epoch, pairs) => process.handle_pairs(now, epoch, pairs),
             Answer::Committed(read, committed) => process.handle_committed(now, read, committed),
@@ -138,6 +177,12 @@ impl Shell {
                 process.handle_located(now, epoch, pair, found);
             }
             Answer::Registered(topics) => process.handle_registered(topics),
+            Answer::Ready(message, checked) => {
+                process.handle_message(now, message);
+                if let Err(reason) = checked {
+                    process.decline(now, reason);
+                }
+            }
         });
     }
 
@@ -151,8 +196,10 @@ impl Shell {
         if fixed {
             let states = Arc::clone(&self.parts.states);
             let upload = self.trace.whole(epoch).child("upload");
+            let breakers = self.parts.breakers.clone();
             self.start(async move {
                 let part = upload.clone().done_by(states.store(epoch)).await;
+                breakers.note_state(&part);
                 if let Ok(part) = &part {
                     upload.within(|| tell_stored(epoch, part));
                 }
@@ -250,8 +297,13 @@ impl Shell {
             ProcessOutput::Record(epoch) => {
                 let states = Arc::clone(&self.parts.states);
                 let span = self.trace.whole(epoch).child("record");
+                let breakers = self.parts.breakers.clone();
                 self.start(async move {
                     let fixed = span.done_by(states.fix(epoch)).await;
+                    // A success says little before the copy is made.
+                    if fixed.is_err() {
+                        breakers.note_state(&fixed);
+                    }
                     Answer::Recorded(epoch, text(fixed))
                 });
             }
@@ -308,7 +360,12 @@ impl Shell {
         match self.parts.hook.clone() {
             Some(hook) => {
                 let calling = self.trace.whole(epoch).around(call(hook));
-                self.start(async move { answer(epoch, calling.await) });
+                let breakers = self.parts.breakers.clone();
+                self.start(async move {
+                    let called = calling.await;
+                    breakers.note_hook(&called);
+                    answer(epoch, called)
+                });
             }
             None => {
                 self.start(async move { answer(epoch, Err("no hook is configured".to_owned())) })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cutline_model::{Epoch, Guarantee, PartRef, ProcessId};
 use cutline_state::{Fixed, Provider, StateError};
-use cutline_store::{Observed, Repository, StoreError, StoreSpec, Watch};
+use cutline_store::{Observed, Repository, StoreBreakers, StoreError, StoreSpec, Watch};
 use tokio::sync::Mutex;
 
 /// Why state could not be fixed, stored or put back.
@@ -51,21 +51,29 @@ struct Store {
     watch: Watch,
     spec: Option<String>,
     repository: Option<Arc<Repository>>,
+    breakers: StoreBreakers,
 }
 
 impl StateKeeper {
-    /// Keeps the state of `process`; `watch` is told of every request to the store.
+    /// Keeps the state of `process` in a store behind `breakers`; `watch` is told of every request to it.
     #[must_use]
-    pub fn new(process: ProcessId, provider: Arc<dyn Provider>, watch: Watch) -> Self {
+    pub fn new(
+        process: ProcessId,
+        provider: Arc<dyn Provider>,
+        watch: Watch,
+        breakers: StoreBreakers,
+    ) -> Self {
+        let store = Store {
+            watch,
+            spec: None,
+            repository: None,
+            breakers,
+        };
         Self {
             process,
             provider,
             fixture: Mutex::new(None),
-            store: Mutex::new(Store {
-                watch,
-                spec: None,
-                repository: None,
-            }),
+            store: Mutex::new(store),
         }
     }
 
@@ -104,6 +112,14 @@ impl StateKeeper {
             store.repository = None;
         }
         store.open().await.map(|_| ())
+    }
+
+    /// Looks whether the store takes anything.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn check_store(&self) -> Result<(), StatesError> {
+        Ok(self.repository().await?.check_writable().await?)
     }
 
     /// Fixes the state as it is now.
@@ -185,6 +201,7 @@ impl Store {
             StatesError::BadStore(spec.to_owned(), error.to_string())
         })?;
         let objects = Observed::over(parsed.open().await?, Arc::clone(&self.watch));
+        let objects = self.breakers.over(objects);
         let repository = Arc::new(Repository::open(objects).await?);
         self.repository = Some(Arc::clone(&repository));
         Ok(repository)

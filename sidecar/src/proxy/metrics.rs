@@ -44,6 +44,11 @@ struct ApiLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BreakerLabel {
+    of: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TopicLabel {
     topic: String,
 }
@@ -109,6 +114,7 @@ pub struct Metrics {
     pub fenced: Gauge<i64, AtomicI64>,
     /// Connections refused because there were too many.
     pub refused: Counter,
+    breaker: Family<BreakerLabel, Gauge<i64, AtomicI64>>,
     request_seconds: Family<ApiLabel, Histogram>,
     records: Family<TopicLabel, Counter>,
     bytes: Family<TopicLabel, Counter>,
@@ -130,6 +136,7 @@ impl Metrics {
             connections: Gauge::default(),
             fenced: Gauge::default(),
             refused: Counter::default(),
+            breaker: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS)),
             records: Family::default(),
             bytes: Family::default(),
@@ -170,6 +177,11 @@ impl Metrics {
             metrics.longest_hold.0.clone(),
         );
         registry.register(
+            "cutline_breaker_open",
+            "1 while calls to a dependency fail at once, after it failed several times in a row",
+            metrics.breaker.clone(),
+        );
+        registry.register(
             "cutline_proxy_connections",
             "Connections of the application",
             metrics.connections.clone(),
@@ -190,6 +202,12 @@ impl Metrics {
             metrics.refused.clone(),
         );
         metrics
+    }
+
+    /// Whether a dependency is not asked at present.
+    pub fn breaker(&self, of: &'static str, open: bool) {
+        let label = BreakerLabel { of };
+        self.breaker.get_or_create(&label).set(i64::from(open));
     }
 
     /// A request was answered.

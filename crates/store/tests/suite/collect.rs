@@ -19,6 +19,30 @@ const LATER: GcOptions = GcOptions {
 };
 
 #[tokio::test]
+async fn what_would_be_garbage_without_a_checkpoint_is_what_is_garbage_after_it_is_deleted() {
+    let world = world().await;
+    let mut state = files(&[("a", &noise(4 << 20, 1))]);
+    world.checkpoint(1, &state).await;
+    state[0].1.truncate(2 << 20);
+    world.checkpoint(2, &state).await;
+    let before = world.keys("").await;
+    let without = [Epoch(1)].into();
+    let told = world
+        .repository
+        .gc_without(&without, Duration::ZERO)
+        .await
+        .unwrap();
+    assert_eq!(world.keys("").await, before, "nothing was changed");
+    assert!(told.packs_removed > 0 && told.packs_kept > 0, "{told:?}");
+    world.repository.delete(Epoch(1)).await.unwrap();
+    let done = world.repository.gc(NOW).await.unwrap();
+    assert_eq!(
+        (done.packs_removed, done.bytes_removed, done.packs_kept),
+        (told.packs_removed, told.bytes_removed, told.packs_kept)
+    );
+}
+
+#[tokio::test]
 async fn only_what_no_checkpoint_needs_goes() {
     let world = world().await;
     let mut state = files(&[("a", &noise(4 << 20, 1))]);

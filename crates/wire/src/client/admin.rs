@@ -26,6 +26,8 @@ const MIN_COMPACTION_LAG_MS: &str = "min.compaction.lag.ms";
 pub struct TopicConfig {
     /// Only the last record of each key is kept.
     pub compacted: bool,
+    /// Records are removed by age and size.
+    pub deleted: bool,
     /// Milliseconds; `None`: for ever.
     pub retention_ms: Option<i64>,
     /// Bytes by partition; `None`: without limit.
@@ -176,8 +178,10 @@ fn read(values: &BTreeMap<&str, &str>) -> TopicConfig {
     // Kafka writes "without limit" as −1.
     let limit = |name| number(name).filter(|value| *value >= 0);
     let policy = values.get(CLEANUP_POLICY).copied().unwrap_or_default();
+    let has = |policy_word| policy.split(',').any(|word| word.trim() == policy_word);
     TopicConfig {
-        compacted: policy.split(',').any(|word| word.trim() == "compact"),
+        compacted: has("compact"),
+        deleted: has("delete"),
         retention_ms: limit(RETENTION_MS),
         retention_bytes: limit(RETENTION_BYTES),
         min_compaction_lag_ms: number(MIN_COMPACTION_LAG_MS).unwrap_or(0),
