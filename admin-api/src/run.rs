@@ -1,6 +1,7 @@
 //! The life of an admin API: listen, reach Kafka and the store, be elected, lead, and end in order.
 //!
-//! What cannot be reached is tried again for as long as it takes; meanwhile probes and people are told what is waited for.
+//! What cannot be reached is tried again for as long as it takes; meanwhile probes and people are told what is waited for. A
+//! store that was caught letting two writers win is not tried again: it would pass for a good one some time.
 
 use std::{
     io,
@@ -9,13 +10,13 @@ use std::{
 };
 
 use cutline_control::{ControlOptions, ControlTopic};
-use cutline_store::Repository;
+use cutline_store::{Repository, SigningKeys, StoreError};
 use cutline_wire::client::{Client, ClientOptions};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
     sync::{broadcast, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::Instant,
 };
 
@@ -64,6 +65,12 @@ pub enum RunError {
     /// The list of tokens cannot be used.
     #[error("{0}")]
     Tokens(#[from] TokensError),
+    /// The signing keys, or the store, can never be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// What runs beside the server broke.
+    #[error("the admin API stopped working: {0}")]
+    Broken(#[from] JoinError),
     /// The server broke.
     #[error("the server ended: {0}")]
     Serve(io::Error),
@@ -75,6 +82,7 @@ pub enum RunError {
 /// When the address cannot be listened on. Whatever is out of reach later is tried again.
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), RunError> {
     let guard = Guard::over(config.tokens.clone())?;
+    let signing = signing(&config)?;
     let address = config.listen.clone();
     let listening = TcpListener::bind(&address).await;
     let listener = listening.map_err(|source| RunError::Listen { address, source })?;
@@ -84,7 +92,8 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     }
     let shell = Shell::default();
     let (ending, ended) = watch::channel(false);
-    let life = tokio::spawn(live(config, shell.clone(), ended.clone(), stop.clone()));
+    let life = live(config, signing, shell.clone(), ended.clone(), stop.clone());
+    let mut life = tokio::spawn(life);
     let mut served = ended;
     let keeping_up = tokio::spawn(guard.clone().keep_up());
     let routes = routes::router(shell, &guard).into_make_service_with_connect_info::<SocketAddr>();
@@ -93,18 +102,40 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
         let _ = served.wait_for(|ended| *ended).await;
     });
     let server = tokio::spawn(server.into_future());
-    // An error is the end of the sender: the end as well.
-    let _ = stop.wait_for(|stop| *stop).await;
-    tracing::info!("ending");
+    // It ends by itself only when it cannot go on.
+    let lived = tokio::select! {
+        lived = &mut life => lived?,
+        // An error is the end of the sender: the end as well.
+        _ = stop.wait_for(|stop| *stop) => {
+            tracing::info!("ending");
+            // The life ends first: an epoch in progress is recorded as failed while sidecars still listen.
+            let _ = tokio::time::timeout(END_WAIT, &mut life).await;
+            Ok(())
+        }
+    };
     keeping_up.abort();
-    // The life ends first: an epoch in progress is recorded as failed while sidecars still listen.
-    let _ = tokio::time::timeout(END_WAIT, life).await;
     ending.send_replace(true);
+    lived?;
     match tokio::time::timeout(END_WAIT, server).await {
         Ok(Ok(Err(error))) => Err(RunError::Serve(error)),
         // Whoever still holds a connection after that is cut off.
         _ => Ok(()),
     }
+}
+
+/// The keys that checkpoints are signed with, if any are configured.
+fn signing(config: &Config) -> Result<Option<SigningKeys>, StoreError> {
+    let Some(path) = &config.signing_keys else {
+        return Ok(None);
+    };
+    let keys = SigningKeys::read(path)?;
+    let until = config.accept_unsigned_until;
+    tracing::info!(
+        ?keys,
+        accept_unsigned_until = until.0,
+        "checkpoints are signed"
+    );
+    Ok(Some(keys.accepting_unsigned_until(until)))
 }
 
 /// Refuses to let everyone in from other machines unless told so in words.
@@ -125,14 +156,15 @@ fn is_loopback(address: IpAddr) -> bool {
 
 async fn live(
     config: Config,
+    signing: Option<SigningKeys>,
     shell: Shell,
     ending: watch::Receiver<bool>,
     mut stop: watch::Receiver<bool>,
-) {
-    let starting = start(config, &shell, ending);
+) -> Result<(), StoreError> {
+    let starting = start(config, signing, &shell, ending);
     let app = tokio::select! {
-        app = starting => app,
-        _ = stop.wait_for(|stop| *stop) => return,
+        app = starting => app?,
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
     shell.set_app(app.clone());
     let options = control_options(&app.config);
@@ -154,10 +186,16 @@ async fn live(
     told.abort();
     sharing.abort();
     candidate.leave().await;
+    Ok(())
 }
 
 /// Reaches everything that is needed, however long it takes.
-async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> App {
+async fn start(
+    config: Config,
+    signing: Option<SigningKeys>,
+    shell: &Shell,
+    ending: watch::Receiver<bool>,
+) -> Result<App, StoreError> {
     let kafka = eventually(shell, "Kafka", || {
         let options = ClientOptions {
             client_id: format!("cutline-admin.{}", config.deployment),
@@ -177,13 +215,20 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
     let owner = owner(&config.deployment, &cluster, &run);
     let repository = eventually(shell, "the store", || {
         let (spec, owner) = (config.store.clone(), owner.clone());
+        let signing = signing.clone();
         async move {
-            let repository = Repository::open(spec.open().await?).await?;
+            let mut repository = match Repository::open(spec.open().await?).await {
+                Err(error @ StoreError::NoConditionalCreate { .. }) => return Ok(Err(error)),
+                opened => opened?,
+            };
+            if let Some(keys) = signing {
+                repository = repository.signed_with(keys);
+            }
             recovery::check_installation(&repository, &owner).await?;
-            Ok::<_, recovery::OpenError>(repository)
+            Ok::<_, recovery::OpenError>(Ok(repository))
         }
     })
-    .await;
+    .await?;
     let events = Events::new(&run);
     let shared = Shared::new(config.redis.as_ref(), &config.deployment, &cluster);
     let shared = shared.unwrap_or_else(|error| {
@@ -193,7 +238,7 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
     for event in shared.events().await {
         events.take_in(event);
     }
-    App::new(Parts {
+    Ok(App::new(Parts {
         events,
         shared,
         run,
@@ -216,7 +261,7 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
         kafka,
         control,
         config,
-    })
+    }))
 }
 
 fn control_options(config: &Config) -> ControlOptions {

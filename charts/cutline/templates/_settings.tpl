@@ -9,6 +9,8 @@
       "redis" .Values.redis.url
       "tokens" (ternary "/etc/cutline-tokens/tokens.json" "" (ne .Values.auth.existingSecret ""))
       "unauthenticated" (ternary "yes" "" .Values.auth.unauthenticated)
+      "signing-keys" (ternary "/etc/cutline-signing/signing.keys" "" (ne .Values.signing.existingSecret ""))
+      "accept-unsigned-until" .Values.signing.acceptUnsignedUntil
       "checkpoint.interval" .Values.checkpoint.interval
       "checkpoint.min-pause" .Values.checkpoint.minPause
       "checkpoint.timeout" .Values.checkpoint.timeout

@@ -36,6 +36,8 @@ async fn the_admin_api_takes_the_settings_of_the_chart() {
     let tokens = Run::this().part("settings-tokens").join("tokens.json");
     let entry = json!({"name": "anna", "role": "viewer", "sha256": "0".repeat(64)});
     std::fs::write(&tokens, json!({"tokens": [entry]}).to_string()).unwrap();
+    let keys = Run::this().part("settings-keys").join("signing.keys");
+    std::fs::write(&keys, "0a".repeat(32)).unwrap();
     is_taken(
         "everything",
         &[
@@ -43,6 +45,8 @@ async fn the_admin_api_takes_the_settings_of_the_chart() {
             &format!("file:{}", store.display()),
             "--tokens",
             &tokens.display().to_string(),
+            "--signing-keys",
+            &keys.display().to_string(),
         ],
     )
     .await;
