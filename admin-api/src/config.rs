@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use cutline_model::{Limits, Mode};
+use cutline_model::{Epoch, Limits, Mode};
 use cutline_store::StoreSpec;
 use cutline_telemetry::Endpoint;
 use cutline_tls::ServerSpec;
@@ -59,6 +59,10 @@ pub struct Config {
     pub kafka_settings: BTreeMap<String, String>,
     /// Where checkpoints are kept.
     pub store: StoreSpec,
+    /// The keys that sign checkpoints; `None`: whoever can write the store is believed.
+    pub signing_keys: Option<PathBuf>,
+    /// Checkpoints up to this one are believed without a signature.
+    pub accept_unsigned_until: Epoch,
     /// Where what may be lost is shared with other admin APIs; `None`: it is in memory.
     pub redis: Option<RedisAddress>,
     /// Where traces are sent; `None`: nowhere.
@@ -92,6 +96,8 @@ impl Config {
                 .collect(),
             kafka_settings: BTreeMap::new(),
             store,
+            signing_keys: None,
+            accept_unsigned_until: Epoch(0),
             redis: None,
             otlp_endpoint: None,
             sidecar_lost_timeout: SIDECAR_LOST_TIMEOUT,

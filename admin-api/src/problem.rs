@@ -175,6 +175,7 @@ impl From<StoreError> for Problem {
             StoreError::Missing { .. } | StoreError::Damaged { .. } => {
                 (409, "the checkpoint is damaged")
             }
+            StoreError::NotSigned { .. } => (409, "who wrote it is not proved"),
             StoreError::Full { .. } => (507, "the store is full"),
             StoreError::Backend { .. } | StoreError::NotAsked { .. } => (STORE.status, STORE.title),
             _ => (500, "the store refused"),

@@ -1,6 +1,7 @@
 //! The life of an admin API: listen, reach Kafka and the store, be elected, lead, and end in order.
 //!
-//! What cannot be reached is tried again for as long as it takes; meanwhile probes and people are told what is waited for.
+//! What cannot be reached is tried again for as long as it takes; meanwhile probes and people are told what is waited for. A
+//! store that was caught letting two writers win is not tried again: it would pass for a good one some time.
 
 use std::{
     fmt, io,
@@ -16,14 +17,14 @@ use axum::{
 };
 use cutline_client::{CheckpointStatus, CheckpointView};
 use cutline_control::{ControlOptions, ControlTopic};
-use cutline_store::{Observed, Repository, StoreBreakers, Watch};
+use cutline_store::{Observed, Repository, SigningKeys, StoreBreakers, StoreError, Watch};
 use cutline_tls::{ClientCertificates, ServerSpec, ServerTls, TlsError};
 use cutline_wire::client::{Client, ClientOptions};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
     sync::{broadcast, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
     time::Instant,
 };
 
@@ -88,6 +89,12 @@ pub enum RunError {
     /// What is put into pods cannot be used.
     #[error("{0}")]
     Template(#[from] TemplateError),
+    /// The signing keys, or the store, can never be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// What runs beside the server broke.
+    #[error("the admin API stopped working: {0}")]
+    Broken(#[from] JoinError),
     /// The server broke.
     #[error("the server ended: {0}")]
     Serve(io::Error),
@@ -100,6 +107,7 @@ pub enum RunError {
 pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), RunError> {
     let guard = Guard::over(config.tokens.clone())?;
     let tls = config.tls.clone().map(ServerTls::load).transpose()?;
+    let signing = signing(&config)?;
     let listener = listen(&config.listen, "listen").await?;
     if let Ok(local) = listener.local_addr() {
         check_guarded(&config, &guard, local)?;
@@ -109,7 +117,8 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     let asks = (config.tls.as_ref()).is_some_and(|tls| tls.clients != ClientCertificates::NotAsked);
     let (ending, ended) = watch::channel(false);
     serve_webhook(&config, ended.clone()).await?;
-    let life = tokio::spawn(live(config, shell.clone(), ended.clone(), stop.clone()));
+    let life = live(config, signing, shell.clone(), ended.clone(), stop.clone());
+    let mut life = tokio::spawn(life);
     let keeping_up = tokio::spawn(guard.clone().keep_up());
     let routes = routes::router(shell, &guard);
     let server = match tls {
@@ -119,13 +128,20 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
             tokio::spawn(serve(listener, routes, ended))
         }
     };
-    // An error is the end of the sender: the end as well.
-    let _ = stop.wait_for(|stop| *stop).await;
-    tracing::info!("ending");
+    // It ends by itself only when it cannot go on.
+    let lived = tokio::select! {
+        lived = &mut life => lived?,
+        // An error is the end of the sender: the end as well.
+        _ = stop.wait_for(|stop| *stop) => {
+            tracing::info!("ending");
+            // The life ends first: an epoch in progress is recorded as failed while sidecars still listen.
+            let _ = tokio::time::timeout(END_WAIT, &mut life).await;
+            Ok(())
+        }
+    };
     keeping_up.abort();
-    // The life ends first: an epoch in progress is recorded as failed while sidecars still listen.
-    let _ = tokio::time::timeout(END_WAIT, life).await;
     ending.send_replace(true);
+    lived?;
     match tokio::time::timeout(END_WAIT, server).await {
         Ok(Ok(Err(error))) => Err(RunError::Serve(error)),
         // Whoever still holds a connection after that is cut off.
@@ -172,6 +188,21 @@ where
     server.await
 }
 
+/// The keys that checkpoints are signed with, if any are configured.
+fn signing(config: &Config) -> Result<Option<SigningKeys>, StoreError> {
+    let Some(path) = &config.signing_keys else {
+        return Ok(None);
+    };
+    let keys = SigningKeys::read(path)?;
+    let until = config.accept_unsigned_until;
+    tracing::info!(
+        ?keys,
+        accept_unsigned_until = until.0,
+        "checkpoints are signed"
+    );
+    Ok(Some(keys.accepting_unsigned_until(until)))
+}
+
 /// Refuses to let everyone in from other machines unless told so in words.
 fn check_guarded(config: &Config, guard: &Guard, local: SocketAddr) -> Result<(), RunError> {
     if is_loopback(local.ip()) {
@@ -196,14 +227,15 @@ fn is_loopback(address: IpAddr) -> bool {
 
 async fn live(
     config: Config,
+    signing: Option<SigningKeys>,
     shell: Shell,
     ending: watch::Receiver<bool>,
     mut stop: watch::Receiver<bool>,
-) {
-    let starting = start(config, &shell, ending);
+) -> Result<(), StoreError> {
+    let starting = start(config, signing, &shell, ending);
     let app = tokio::select! {
-        app = starting => app,
-        _ = stop.wait_for(|stop| *stop) => return,
+        app = starting => app?,
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
     };
     shell.set_app(app.clone());
     let options = control_options(&app.config);
@@ -225,10 +257,16 @@ async fn live(
     told.abort();
     sharing.abort();
     candidate.leave().await;
+    Ok(())
 }
 
 /// Reaches everything that is needed, however long it takes.
-async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> App {
+async fn start(
+    config: Config,
+    signing: Option<SigningKeys>,
+    shell: &Shell,
+    ending: watch::Receiver<bool>,
+) -> Result<App, StoreError> {
     shell.set_surroundings(Surroundings {
         deployment: config.deployment.clone(),
         kafka: config.kafka.clone(),
@@ -256,14 +294,21 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
         let (spec, owner) = (config.store.clone(), owner.clone());
         let watch = store_watch(shell.metrics().clone());
         let breakers = store_breakers.clone();
+        let signing = signing.clone();
         async move {
             let objects = breakers.over(Observed::over(spec.open().await?, watch));
-            let repository = Repository::open(objects).await?;
+            let mut repository = match Repository::open(objects).await {
+                Err(error @ StoreError::NoConditionalCreate { .. }) => return Ok(Err(error)),
+                opened => opened?,
+            };
+            if let Some(keys) = signing {
+                repository = repository.signed_with(keys);
+            }
             recovery::check_installation(&repository, &owner).await?;
-            Ok::<_, recovery::OpenError>(repository)
+            Ok::<_, recovery::OpenError>(Ok(repository))
         }
     })
-    .await;
+    .await?;
     let events = Events::new(&run);
     let shared = Shared::new(config.redis.as_ref(), &config.deployment, &cluster);
     let shared = shared.unwrap_or_else(|error| {
@@ -273,7 +318,7 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
     for event in shared.events().await {
         events.take_in(event);
     }
-    App::new(Parts {
+    Ok(App::new(Parts {
         events,
         shared,
         run,
@@ -299,7 +344,7 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
         kafka,
         control,
         config,
-    })
+    }))
 }
 
 /// Every request to the store is counted, and shown in the trace of whoever makes it.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cutline_model::Limits;
+use cutline_model::{Epoch, Limits};
 use cutline_settings::{Key, Program, Settings, SettingsError, brokers, duration, name};
 use cutline_store::{StoreError, StoreSpec};
 use cutline_telemetry::Endpoint;
@@ -67,6 +67,16 @@ pub const PROGRAM: Program = Program {
             "store",
             "ADDRESS",
             "Where checkpoints are kept: file:PATH or s3://BUCKET/PREFIX",
+        ),
+        Key::one(
+            "signing-keys",
+            "PATH",
+            "Keys that sign checkpoints, 64 hexadecimal digits a line: the first signs, all are believed [default: nothing is signed, whoever can write the store is believed]",
+        ),
+        Key::one(
+            "accept-unsigned-until",
+            "EPOCH",
+            "Checkpoints up to this one need no signature: they are from before there was a key [default: all need one]",
         ),
         Key::one(
             "deployment",
@@ -224,6 +234,8 @@ impl Config {
         config.tokens = settings.get("tokens").map(Into::into);
         config.tls = tls(settings)?;
         config.inject = inject(settings)?;
+        config.signing_keys = settings.get("signing-keys").map(Into::into);
+        config.accept_unsigned_until = unsigned_until(settings)?;
         config.unauthenticated = parsed(settings, "unauthenticated", yes)?.unwrap_or_default();
         config.kafka = parsed(settings, "kafka", brokers)?.unwrap_or_default();
         config.kafka_settings = settings.group("kafka");
@@ -280,6 +292,16 @@ fn tls(settings: &Settings) -> Result<Option<ServerSpec>, SettingsError> {
         identity: IdentitySpec { certificate, key },
         clients,
     }))
+}
+
+fn unsigned_until(settings: &Settings) -> Result<Epoch, SettingsError> {
+    const KEY: &str = "accept-unsigned-until";
+    let until: u64 = number(settings, KEY, 0)?;
+    if until > 0 && settings.get("signing-keys").is_none() {
+        let reason = "without signing-keys nothing needs a signature";
+        return Err(wrong(KEY, &until.to_string(), reason));
+    }
+    Ok(Epoch(until))
 }
 
 fn checkpoint(settings: &Settings) -> Result<CheckpointConfig, SettingsError> {
@@ -493,6 +515,7 @@ mod tests {
             (["--deployment", "a b"], "letters"),
             (["--unauthenticated", "true"], "yes or no"),
             (["--otlp-endpoint", "collector:4318"], "http://HOST:PORT"),
+            (["--accept-unsigned-until", "9"], "without signing-keys"),
             (["--lisen", "x"], "--listen"),
         ] {
             // A flag given twice would be an error of its own.

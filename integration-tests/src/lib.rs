@@ -14,6 +14,7 @@ pub mod checkpoints;
 pub mod events;
 pub mod examples;
 pub mod flow;
+pub mod front;
 pub mod groups;
 pub mod https;
 pub mod kafka;

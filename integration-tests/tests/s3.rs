@@ -7,6 +7,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use integration_tests::{
     Admin, AdminOptions, Kafka, Run, S3, Sidecar, SidecarOptions, checkpoints,
     flow::{Relay, RelayOptions},
+    front::Front,
     s3::SECRET_KEY,
     topics::unique_name,
     wait_for, wait_until,
@@ -41,14 +42,20 @@ struct World {
 
 impl World {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(flags: &[&str]) -> Self {
         let (kafka, server) = (Kafka::shared().await, S3::start().await);
         let name = unique_name("s3");
         kafka.topics().create(&name, 1).await;
         let mut over = AdminOptions::over(&kafka.bootstrap());
         over.store = Some(server.store(&name));
         over.arguments = ["--deployment", &name, "--checkpoint-retries", "0"]
-            .map(str::to_owned)
-            .to_vec();
+            .iter()
+            .chain(flags)
+            .map(|flag| (*flag).to_owned())
+            .collect();
         over.environment = S3::credentials();
         let admin = Admin::start(&over).await;
         let state = Run::this().part("state").join("data");
@@ -110,6 +117,16 @@ impl World {
         assert_eq!(status, 200, "{told}");
         eprintln!("verify {epoch}: {told}");
         told["problems"].as_array().is_some_and(Vec::is_empty)
+    }
+
+    /// Another admin API in place of this one, with these flags more.
+    async fn replace_admin(&mut self, flags: &[&str]) {
+        self.admin.process().terminate();
+        let mut over = self.over.clone();
+        over.arguments.truncate(4);
+        over.arguments
+            .extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self.admin = Admin::start(&over).await;
     }
 
     fn packs(&self) -> Vec<PathBuf> {
@@ -214,4 +231,99 @@ async fn a_damaged_object_is_found_and_named() {
     }
     fs::remove_file(&pack).unwrap();
     assert!(!world.verified(epoch).await);
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_restored_only_by_who_has_the_key_that_signed_it() {
+    let directory = Run::this().part("keys");
+    let file = |name: &str, lines: &[&str]| {
+        let path = directory.join(name);
+        fs::write(&path, lines.join("\n")).unwrap();
+        path.display().to_string()
+    };
+    let (old, new) = ("0a".repeat(32), "0b".repeat(32));
+    let (first, second) = (file("first", &[&old]), file("second", &[&new]));
+    let both = file("both", &[&new, &old]);
+    let mut world = World::start_with(&["--signing-keys", &first]).await;
+    world.keep(1, 6);
+    let epoch = world.completed().await;
+    assert!(world.verified(epoch).await);
+    let manifest = format!("{}/checkpoints/{epoch:020}/manifest.json", world.name);
+    let manifest = world.server.objects().join(manifest);
+    let real = fs::read_to_string(&manifest).unwrap();
+    // All hashes fit: only the signature tells.
+    let (body, _) = real.split_once(",\n  \"blake3\"").unwrap();
+    let body = body.replacen("\"unaligned\"", "\"aligned\"", 1);
+    let hash = blake3::hash(body.as_bytes()).to_hex();
+    fs::write(
+        &manifest,
+        format!("{body},\n  \"blake3\": \"{hash}\"\n}}\n"),
+    )
+    .unwrap();
+    is_not_proved(&world, epoch).await;
+    fs::write(&manifest, &real).unwrap();
+    is_planned(&world, epoch).await;
+    world.replace_admin(&["--signing-keys", &second]).await;
+    is_not_proved(&world, epoch).await;
+    world.replace_admin(&["--signing-keys", &both]).await;
+    assert!(world.verified(epoch).await);
+    let log = world.admin.process().log_tail(10_000);
+    assert!(
+        !log.contains(&old) && !log.contains(&new),
+        "keys never show"
+    );
+    // Who asks for no signature sees it as before.
+    world.replace_admin(&[]).await;
+    assert!(world.verified(epoch).await);
+}
+
+async fn is_planned(world: &World, epoch: u64) {
+    assert!(world.verified(epoch).await);
+    let asked = json!({ "epoch": epoch, "dry_run": true });
+    let (status, plan) = world.admin.post("/v1/restores", &asked).await;
+    assert_eq!(status, 200, "{plan}");
+}
+
+async fn is_not_proved(world: &World, epoch: u64) {
+    assert!(!world.verified(epoch).await);
+    let (_, detail) = world.admin.get(&format!("/v1/checkpoints/{epoch}")).await;
+    assert_eq!(detail["status"], "FAILED", "{detail}");
+    assert!(
+        detail["reason"].as_str().unwrap().contains("CL0123"),
+        "{detail}"
+    );
+    for dry_run in [true, false] {
+        let asked = json!({ "epoch": epoch, "dry_run": dry_run });
+        let (status, problem) = world.admin.post("/v1/restores", &asked).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (409, &json!("CL0123")),
+            "{problem}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lets_two_writers_win_is_refused_for_good() {
+    let (kafka, server) = (Kafka::shared().await, S3::shared().await);
+    let name = unique_name("racing");
+    let front = Front::start_racing(server).await;
+    let mut over = AdminOptions::over(&kafka.bootstrap());
+    over.store = Some(front.instead(&server.store(&name)));
+    over.arguments = vec!["--deployment".to_owned(), name];
+    over.environment = S3::credentials();
+    let mut admin = Admin::launch(&over);
+    wait_until(DEADLINE, "it to end", || {
+        let ended = admin.process().exit_status();
+        async move { ended.is_some_and(|status| !status.success()) }
+    })
+    .await;
+    let said = admin.process().log_tail(20);
+    assert!(
+        said.contains("CL0104") && said.contains("creates of one object won"),
+        "{said}"
+    );
+    // What is behind is sound: the same server without the front is used.
+    over.store = Some(server.store(&unique_name("sound")));
+    Admin::start(&over).await;
 }

@@ -3,7 +3,7 @@
 //! A handler reads a request, asks a part, and shapes an answer; it decides nothing. Whatever is wrong is answered as a
 //! problem with a code.
 
-mod body;
+pub mod body;
 mod checkpoints;
 mod cluster;
 mod diagnosis;

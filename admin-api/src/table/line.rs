@@ -69,11 +69,12 @@ impl Line {
             return None;
         }
         let key = get_bytes(bytes)??;
-        let offset = |at: i64| (at >= 0).then_some(Offset(at));
-        let masked = offset(bytes.try_get_i64().ok()?);
-        let visible = offset(bytes.try_get_i64().ok()?);
+        let masked = get_offset(bytes)?;
+        let visible = get_offset(bytes)?;
         let payload = match get_bytes(bytes)? {
             None => None,
+            // A value has an offset: without one it would be lost here, and nobody told.
+            Some(_) if visible.is_none() => return None,
             Some(value) => Some(read_payload(value, bytes)?),
         };
         bytes.is_empty().then(|| Self {
@@ -167,6 +168,14 @@ fn put_bytes(into: &mut BytesMut, bytes: Option<impl AsRef<[u8]>>) {
             put_length(into, bytes.as_ref().len());
             into.put_slice(bytes.as_ref());
         }
+    }
+}
+
+/// An offset or none, which is −1; the outer `None` for what is neither.
+fn get_offset(from: &mut Bytes) -> Option<Option<Offset>> {
+    match from.try_get_i64().ok()? {
+        -1 => Some(None),
+        at => (at >= 0).then_some(Some(Offset(at))),
     }
 }
 

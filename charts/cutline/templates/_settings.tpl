@@ -15,6 +15,8 @@
       "inject.listen" (ternary (printf "0.0.0.0:%d" (int .Values.inject.port)) "" .Values.inject.enabled)
       "inject.template" (ternary "/etc/cutline-inject/sidecar.yaml" "" .Values.inject.enabled)
       "unauthenticated" (ternary "yes" "" .Values.auth.unauthenticated)
+      "signing-keys" (ternary "/etc/cutline-signing/signing.keys" "" (ne .Values.signing.existingSecret ""))
+      "accept-unsigned-until" .Values.signing.acceptUnsignedUntil
       "checkpoint.interval" .Values.checkpoint.interval
       "checkpoint.min-pause" .Values.checkpoint.minPause
       "checkpoint.timeout" .Values.checkpoint.timeout

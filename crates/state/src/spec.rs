@@ -35,7 +35,7 @@ pub fn parse_state_spec(spec: &str) -> Result<StateSpec, StateError> {
         Some((body, query)) => (body, query),
         None => (spec, ""),
     };
-    let scheme = body.split_once(':').map_or(body, |(scheme, _)| scheme);
+    let (scheme, place) = body.split_once(':').unwrap_or((body, ""));
     match scheme {
         "none" if body == "none" => {
             let options = Options::parse(query, &["scope"]).map_err(bad)?;
@@ -46,7 +46,7 @@ pub fn parse_state_spec(spec: &str) -> Result<StateSpec, StateError> {
         }
         "dir" => {
             let options = Options::parse(query, &["immutable", "scope"]).map_err(bad)?;
-            let path = directory(&body["dir:".len()..]).map_err(|reason| bad(reason.to_owned()))?;
+            let path = directory(place).map_err(|reason| bad(reason.to_owned()))?;
             Ok(StateSpec {
                 provider: Arc::new(Directory::new(path, options.immutable)),
                 scope: options.scope,
@@ -279,6 +279,7 @@ mod tests {
         for spec in [
             "",
             "/var/lib",
+            "dir",
             "dir:",
             "dir:relative",
             "dir:/",

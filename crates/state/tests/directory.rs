@@ -82,6 +82,35 @@ async fn everything_comes_back_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_forged_part_cannot_be_unpacked_through_a_link_that_it_brings() {
+    let world = world().await;
+    let (data, outside) = (world.data(), world.path("outside"));
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(outside.join("passwd"), b"real").unwrap();
+    symlink(&outside, data.join("door")).unwrap();
+    fs::write(data.join("payload"), b"forged").unwrap();
+    let mut part = world.record(1, &dir(&data)).await.unwrap();
+    // The payload goes through the door; every hash is made anew.
+    let document = world.path("store").join(&part.key);
+    let text = fs::read_to_string(&document).unwrap();
+    let (body, _) = text.split_once(",\n  \"blake3\"").unwrap();
+    let body = body.replace("\"payload\"", "\"door/passwd\"");
+    let hash = blake3::hash(body.as_bytes()).to_hex();
+    let forged = format!("{body},\n  \"blake3\": \"{hash}\"\n}}\n");
+    fs::write(&document, &forged).unwrap();
+    part.hash = blake3::hash(forged.as_bytes()).to_hex().to_string();
+
+    let error = world.restore(&dir(&data), &part).await.unwrap_err();
+    assert!(error.to_string().contains("door/passwd"), "{error}");
+    assert_eq!(fs::read(outside.join("passwd")).unwrap(), b"real");
+    assert_eq!(
+        fs::read(data.join("payload")).unwrap(),
+        b"forged",
+        "nothing was touched"
+    );
+}
+
+#[tokio::test]
 async fn what_is_written_after_the_fix_is_not_in_the_part() {
     let world = world().await;
     let data = world.data();

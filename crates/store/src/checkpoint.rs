@@ -11,9 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Created, EpochOwner, FORMAT, Key, Manifest, Outcome, Repository, StoreError,
-    document::{self, Layout},
-    layout,
+    Created, EpochOwner, FORMAT, Key, Manifest, Outcome, Repository, StoreError, document, layout,
 };
 
 /// Parts looked at in the store at the same time.
@@ -102,7 +100,7 @@ impl Repository {
             self.check_parts(manifest).await?;
         }
         let key = layout::manifest(epoch);
-        let bytes = document::seal(manifest, Layout::Indented)?;
+        let bytes = self.seal(&key, manifest)?;
         if self.objects.put_new(&key, bytes.clone()).await? == Created::AlreadyExists {
             let found = self.objects.get(&key, document::DOCUMENT_BYTES_MAX).await?;
             if found != bytes {
@@ -254,14 +252,24 @@ impl Repository {
     /// The manifest under `epoch`'s key, whatever its status and whatever a tombstone says.
     pub(crate) async fn manifest(&self, epoch: Epoch) -> Result<Option<Manifest>, StoreError> {
         let key = layout::manifest(epoch);
-        let manifest: Option<Manifest> = document::find(&*self.objects, &key).await?;
-        match manifest {
-            Some(manifest) if manifest.epoch != epoch => Err(StoreError::Damaged {
+        let bytes = match self.objects.get(&key, document::DOCUMENT_BYTES_MAX).await {
+            Err(StoreError::Missing { .. }) => return Ok(None),
+            bytes => bytes?,
+        };
+        let manifest: Manifest = document::unseal(&key, &bytes)?;
+        if manifest.epoch != epoch {
+            return Err(StoreError::Damaged {
                 key: key.to_string(),
                 detail: format!("it is the manifest of epoch {}", manifest.epoch),
-            }),
-            manifest => Ok(manifest),
+            });
         }
+        if !self.is_signed(&key, &bytes)? && !self.accepts_unsigned(epoch) {
+            return Err(StoreError::NotSigned {
+                key: key.to_string(),
+                detail: "it has no signature".to_owned(),
+            });
+        }
+        Ok(Some(manifest))
     }
 
     pub(crate) async fn is_deleting(&self, epoch: Epoch) -> Result<bool, StoreError> {

@@ -1,7 +1,8 @@
 //! A JSON document with its own checksum: how every object that is not a pack is written.
 //!
 //! The last field of a document is `blake3`, the hash of every byte before it. Whatever changes a stored document by
-//! one byte is noticed when it is read. It guards against damage, not against someone who recomputes the hash.
+//! one byte is noticed when it is read. It guards against damage, not against someone who recomputes the hash; against
+//! that some documents have a signature, which is the field before.
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,6 +15,7 @@ pub const DOCUMENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const SEAL_START: &str = ",\n  \"blake3\": \"";
 const SEAL_END: &str = "\"\n}\n";
 const HASH_DIGITS: usize = 64;
+const SIGNATURE_START: &str = ",\n  \"signature\": \"";
 const SEAL_BYTES: usize = SEAL_START.len() + HASH_DIGITS + SEAL_END.len();
 
 /// How the bytes are laid out.
@@ -27,6 +29,15 @@ pub(crate) enum Layout {
 
 /// `value` as a sealed document. It must serialise as an object with a field `format`.
 pub(crate) fn seal(value: &impl Serialize, layout: Layout) -> Result<Bytes, StoreError> {
+    seal_signed(value, layout, |_| None)
+}
+
+/// The same with the signature that `sign` makes of everything before it, if it makes one.
+pub(crate) fn seal_signed(
+    value: &impl Serialize,
+    layout: Layout,
+    sign: impl FnOnce(&[u8]) -> Option<String>,
+) -> Result<Bytes, StoreError> {
     let invalid = |error: serde_json::Error| StoreError::Invalid {
         what: format!("cannot be stored: {error}"),
     };
@@ -38,6 +49,11 @@ pub(crate) fn seal(value: &impl Serialize, layout: Layout) -> Result<Bytes, Stor
     assert_eq!(close, Some(b'}'), "a document is a JSON object");
     while bytes.last().is_some_and(u8::is_ascii_whitespace) {
         bytes.pop();
+    }
+    if let Some(signature) = sign(&bytes) {
+        bytes.extend_from_slice(SIGNATURE_START.as_bytes());
+        bytes.extend_from_slice(signature.as_bytes());
+        bytes.push(b'"');
     }
     let hash = blake3::hash(&bytes).to_hex();
     bytes.extend_from_slice(SEAL_START.as_bytes());
@@ -78,6 +94,17 @@ pub(crate) fn unseal<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T, 
         ));
     }
     serde_json::from_slice(bytes).map_err(|error| damaged(format!("it cannot be read: {error}")))
+}
+
+/// What of a sealed document was signed, and the signature; `None` when it has none.
+pub(crate) fn signature(bytes: &[u8]) -> Option<(&[u8], &str)> {
+    let body = &bytes[..bytes.len().checked_sub(SEAL_BYTES)?];
+    let at = memchr::memmem::rfind(body, SIGNATURE_START.as_bytes())?;
+    let signature = body[at + SIGNATURE_START.len()..].strip_suffix(b"\"")?;
+    // In a string a line break is escaped, so this begins a field; with a quote in it, it is not the last.
+    let last = !signature.contains(&b'"');
+    let text = std::str::from_utf8(signature).ok().filter(|_| last)?;
+    Some((&body[..at], text))
 }
 
 /// Creates a document unless one exists.
@@ -154,6 +181,25 @@ mod tests {
                 json!([1, 2])
             );
         }
+    }
+
+    #[test]
+    fn a_signature_is_over_everything_before_it() {
+        let value = json!({"format": 1, "name": "\",\n  \"signature\": \"x"});
+        for layout in [Layout::Indented, Layout::Compact] {
+            let plain = seal(&value, layout).unwrap();
+            assert_eq!(signature(&plain), None);
+            let mut body = Vec::new();
+            let signed = seal_signed(&value, layout, |bytes| {
+                body = bytes.to_vec();
+                Some("k m".to_owned())
+            });
+            let signed = signed.unwrap();
+            assert_eq!(signature(&signed), Some((&body[..], "k m")));
+            let read: Value = unseal(&key(), &signed).unwrap();
+            assert_eq!(read["name"], value["name"]);
+        }
+        assert_eq!(signature(b""), None);
     }
 
     #[test]

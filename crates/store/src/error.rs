@@ -86,6 +86,24 @@ pub enum StoreError {
         /// What was found instead.
         detail: String,
     },
+    /// What decides a restore was not written by this installation, or cannot prove it.
+    #[error(
+        "CL0123 object {key} is not proved to be this installation's: {detail}; whoever can write the store can have made it. If it is from before there was a signing key, say so with --accept-unsigned-until; if its key was retired, put that below the new one"
+    )]
+    NotSigned {
+        /// The object.
+        key: String,
+        /// What is wrong with its signature.
+        detail: String,
+    },
+    /// A file of signing keys that cannot be used.
+    #[error("CL0124 the signing keys in {path} cannot be used: {reason}")]
+    BadSigningKeys {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Someone else owns the epoch.
     #[error("CL0109 epoch {epoch} is owned by {owner:?}; take a later one")]
     EpochTaken {
@@ -209,7 +227,7 @@ pub enum StoreError {
         detail: String,
     },
     /// It failed so often that it is not asked for a while.
-    #[error("CL0123 {store} is not asked at present: {detail}")]
+    #[error("CL0125 {store} is not asked at present: {detail}")]
     NotAsked {
         /// The store.
         store: String,
@@ -221,7 +239,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// The stable code, `CL0100` to `CL0123`, that docs/error-codes.md explains.
+    /// The stable code, `CL0100` to `CL0125`, that docs/error-codes.md explains.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -247,7 +265,9 @@ impl StoreError {
             Self::NoCredentials { .. } => "CL0120",
             Self::Refused { .. } => "CL0121",
             Self::NoBucket { .. } => "CL0122",
-            Self::NotAsked { .. } => "CL0123",
+            Self::NotSigned { .. } => "CL0123",
+            Self::BadSigningKeys { .. } => "CL0124",
+            Self::NotAsked { .. } => "CL0125",
         }
     }
 
@@ -271,10 +291,14 @@ impl StoreError {
         )
     }
 
-    /// True when an object is missing or not what was written: the checkpoint that needs it is lost.
+    /// True when an object is missing or not what was written, or who wrote it is not proved: the checkpoint that needs it
+    /// is lost.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::Damaged { .. })
+        matches!(
+            self,
+            Self::Missing { .. } | Self::Damaged { .. } | Self::NotSigned { .. }
+        )
     }
 }
 

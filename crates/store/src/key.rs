@@ -150,6 +150,18 @@ mod tests {
 
     proptest! {
         #[test]
+        fn whatever_is_a_key_stays_below_any_root(text in "[a./%@ -]{0,12}|.*") {
+            if let Ok(key) = Key::new(text.as_str()) {
+                let plain = |name| matches!(name, std::path::Component::Normal(_));
+                prop_assert!(std::path::Path::new(key.as_str()).components().all(plain));
+                prop_assert!(!key.as_str().split('/').any(|name| name.starts_with('.')));
+                // What a backend makes of it is one name for one key.
+                let parts: Vec<_> = std::path::Path::new(key.as_str()).iter().collect();
+                prop_assert_eq!(parts.len(), key.as_str().split('/').count());
+            }
+        }
+
+        #[test]
         fn any_name_becomes_a_plain_segment(name in ".*") {
             prop_assert!(Key::new(segment(&name)).is_ok());
         }

@@ -106,18 +106,54 @@ pub(crate) fn timeline(timeline: Timeline) -> Key {
     Key::known(format!("{TIMELINES}{:020}.json", timeline.0))
 }
 
-/// The number in `PREFIX<20 digits>.json` or `PREFIX<20 digits>/…`; `None` for objects that are not ours.
+/// The number in `PREFIX<20 digits>.json` or `PREFIX<20 digits>/…`; `None` for objects that are not ours, as one is whose
+/// number has none after it.
 pub(crate) fn number(prefix: &str, key: &Key) -> Option<u64> {
     let rest = key.as_str().strip_prefix(prefix)?;
     let digits = rest.get(..20)?;
     let after = &rest[20..];
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    (plain && (after == ".json" || after.starts_with('/'))).then(|| digits.parse().ok())?
+    (plain && (after == ".json" || after.starts_with('/')))
+        .then(|| digits.parse().ok())?
+        .filter(|number| *number < u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn named((service, instance): &(String, Option<String>)) -> ProcessId {
+        ProcessId {
+            service: service.as_str().into(),
+            instance: instance.as_deref().map(Into::into),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn processes_have_places_of_their_own_whatever_they_are_called(
+            a in ("[a@/.%]{0,5}|.*", proptest::option::of("[a@/.%]{0,5}|.*")),
+            b in ("[a@/.%]{0,5}", proptest::option::of("[a@/.%]{0,5}")),
+        ) {
+            let key = part(Epoch(1), &named(&a), "ab");
+            let below = key.as_str().strip_prefix(parts(Epoch(1)).as_str());
+            prop_assert_eq!(below.map(|below| below.split('/').count()), Some(2));
+            prop_assert_eq!(a == b, key == part(Epoch(1), &named(&b), "ab"));
+        }
+
+        #[test]
+        fn names_that_people_give_reach_only_what_is_theirs(id in "[a@/.%]{0,5}|.*", name in ".*") {
+            let own = format!("{RESTORES}{id}/");
+            if let (Ok(journal), Ok(piece)) = (journal(&id, 0), piece(&id, &name, 0)) {
+                prop_assert!(!id.contains('/'));
+                prop_assert!(journal.as_str().starts_with(&own));
+                let pieces = own + "tables/";
+                prop_assert!(piece.as_str().starts_with(&pieces));
+            }
+        }
+    }
 
     #[test]
     fn the_layout_is_the_documented_one() {
@@ -143,10 +179,9 @@ mod tests {
             "timelines/00000000000000000001.json"
         );
         assert_eq!(number(EPOCHS, &epoch(Epoch(7))), Some(7));
-        assert_eq!(
-            number(CHECKPOINTS, &manifest(Epoch(u64::MAX))),
-            Some(u64::MAX)
-        );
+        let last = u64::MAX - 1;
+        assert_eq!(number(CHECKPOINTS, &manifest(Epoch(last))), Some(last));
+        assert_eq!(number(CHECKPOINTS, &manifest(Epoch(u64::MAX))), None);
         assert_eq!(number(EPOCHS, &Key::new("epochs/notes.txt").unwrap()), None);
     }
 

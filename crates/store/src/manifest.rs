@@ -138,13 +138,15 @@ impl Manifest {
     /// Bytes of state in all parts.
     #[must_use]
     pub fn state_bytes(&self) -> u64 {
-        self.parts().map(|(_, part)| part.state_bytes).sum()
+        let parts = self.parts().map(|(_, part)| part.state_bytes);
+        parts.fold(0, u64::saturating_add)
     }
 
     /// Bytes that were written to the store for it.
     #[must_use]
     pub fn uploaded_bytes(&self) -> u64 {
-        self.parts().map(|(_, part)| part.uploaded_bytes).sum()
+        let parts = self.parts().map(|(_, part)| part.uploaded_bytes);
+        parts.fold(0, u64::saturating_add)
     }
 
     /// Every process that has state, with its part, and every table under the name its part is kept by.

@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CheckpointStatus, Created, FORMAT, Manifest, Objects, PartReader, PartWriter, StoreError,
-    document, known::KnownChunks, layout, part::PackName, reader,
+    CheckpointStatus, Created, FORMAT, Key, Manifest, Objects, PartReader, PartWriter, SigningKeys,
+    StoreError, document, known::KnownChunks, layout, part::PackName, reader,
 };
 
 /// How many completed checkpoints are looked through for an earlier part of a process; further back little is the same.
@@ -36,6 +36,7 @@ pub struct Repository {
     pub(crate) objects: Arc<dyn Objects>,
     id: Arc<str>,
     cache: Arc<BaseCache>,
+    pub(crate) signing: Option<Arc<SigningKeys>>,
 }
 
 /// Who may end an epoch.
@@ -117,6 +118,7 @@ impl Repository {
             objects,
             id: identity.repository.into(),
             cache: Arc::default(),
+            signing: None,
         })
     }
 
@@ -378,7 +380,7 @@ async fn probe(objects: &dyn Objects) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn probe_key(objects: &dyn Objects, key: &crate::Key) -> Result<(), StoreError> {
+async fn probe_key(objects: &dyn Objects, key: &Key) -> Result<(), StoreError> {
     let dishonoured = |detail: String| StoreError::NoConditionalCreate {
         store: objects.describe(),
         detail,

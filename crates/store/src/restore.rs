@@ -1,17 +1,14 @@
 //! The journal of a restore: what was decided and done, so that whoever goes on after a crash knows.
 //!
 //! Each record is created under the next number; of two writers one loses, learns that it was superseded and stops.
-//! A restore whose last record is not final keeps its checkpoint from being deleted.
+//! A restore whose last record is not final keeps its checkpoint from being deleted. Where there are signing keys a journal
+//! is followed only when all of it is signed; one that is over and has no signature at all is history, and may be read.
 
 use cutline_model::Epoch;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    CheckpointStatus, Created, FORMAT, Key, Repository, StoreError,
-    document::{self, Layout},
-    layout,
-};
+use crate::{CheckpointStatus, Created, FORMAT, Key, Repository, StoreError, document, layout};
 
 /// The most records a journal may have: a restore has a few dozen steps.
 const RECORDS_MAX: u64 = 100_000;
@@ -107,7 +104,7 @@ impl Repository {
     /// When a record is missing, damaged or of another restore.
     pub async fn read_journal(&self, restore: &str) -> Result<Vec<JournalRecord>, StoreError> {
         let prefix = layout::restore(restore)?;
-        let mut records = Vec::new();
+        let (mut records, mut signed) = (Vec::new(), Vec::new());
         for meta in self.objects.list(&prefix).await? {
             let expected = layout::journal(restore, records.len() as u64)?;
             if layout::number(&prefix, &meta.key).is_none() {
@@ -118,7 +115,12 @@ impl Repository {
                     key: expected.to_string(),
                 });
             }
-            records.push(self.record(restore, records.len() as u64).await?);
+            let (record, is_signed) = self.record(restore, records.len() as u64).await?;
+            records.push(record);
+            signed.push(is_signed);
+        }
+        if let Some(last) = records.last() {
+            self.check_signed(last, &signed)?;
         }
         Ok(records)
     }
@@ -143,7 +145,9 @@ impl Repository {
         }
         let mut found = Vec::new();
         for (id, seq) in last {
-            let (first, last) = (self.record(&id, 0).await?, self.record(&id, seq).await?);
+            let (first, first_signed) = self.record(&id, 0).await?;
+            let (last, last_signed) = self.record(&id, seq).await?;
+            self.check_signed(&last, &[first_signed, last_signed])?;
             found.push(RestoreSummary { id, first, last });
         }
         found.sort_by_key(|restore| restore.first.at);
@@ -164,9 +168,11 @@ impl Repository {
         })
     }
 
-    async fn record(&self, restore: &str, seq: u64) -> Result<JournalRecord, StoreError> {
+    /// One record, and whether it is signed.
+    async fn record(&self, restore: &str, seq: u64) -> Result<(JournalRecord, bool), StoreError> {
         let key = layout::journal(restore, seq)?;
-        let record: JournalRecord = document::read(&*self.objects, &key).await?;
+        let bytes = self.objects.get(&key, document::DOCUMENT_BYTES_MAX).await?;
+        let record: JournalRecord = document::unseal(&key, &bytes)?;
         if record.restore != restore || record.seq != seq {
             let detail = format!("it is record {} of restore {}", record.seq, record.restore);
             return Err(StoreError::Damaged {
@@ -174,11 +180,29 @@ impl Repository {
                 detail,
             });
         }
-        Ok(record)
+        let signed = self.is_signed(&key, &bytes)?;
+        Ok((record, signed))
+    }
+
+    /// Whether a journal that ends with `last` can be followed, by which of its records are signed.
+    fn check_signed(&self, last: &JournalRecord, signed: &[bool]) -> Result<(), StoreError> {
+        let all = signed.iter().all(|signed| *signed);
+        let none = signed.iter().all(|signed| !signed);
+        if all || (none && last.finished) || self.accepts_unsigned(last.epoch) {
+            return Ok(());
+        }
+        let detail = match none {
+            true => "it has no signature, and the restore is not over",
+            false => "records of the journal that it belongs to have no signature",
+        };
+        Err(StoreError::NotSigned {
+            key: layout::journal(&last.restore, last.seq)?.to_string(),
+            detail: detail.to_owned(),
+        })
     }
 
     async fn check_predecessor(&self, record: &JournalRecord) -> Result<(), StoreError> {
-        let before = self.record(&record.restore, record.seq - 1).await?;
+        let (before, _) = self.record(&record.restore, record.seq - 1).await?;
         if before.finished {
             return Err(StoreError::Superseded {
                 what: format!("the end of restore {}", record.restore),
@@ -195,7 +219,7 @@ impl Repository {
     }
 
     async fn create_record(&self, key: &Key, record: &JournalRecord) -> Result<(), StoreError> {
-        let bytes = document::seal(record, Layout::Indented)?;
+        let bytes = self.seal(key, record)?;
         match self.objects.put_new(key, bytes.clone()).await? {
             Created::Created => Ok(()),
             Created::AlreadyExists

@@ -1,23 +1,26 @@
-//! Records inside batches: decoding, decompressing, and encoding.
+//! Records inside batches: decoding and encoding.
 //!
 //! For whoever reads a log aside, such as a restore of a table. Nothing on the data path comes here: there batches are
-//! never decompressed. Headers keep their order and may repeat.
+//! never decompressed. Headers keep their order and may repeat. A batch takes memory for what is in it, never for what it
+//! claims, and that within limits.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use cutline_model::{MarkerId, Offset};
-use kafka_protocol::compression::{Decompressor, Gzip, Lz4, Snappy, Zstd};
 use thiserror::Error;
 
 use crate::{
     batch::{Batch, COMPRESSION, CRC_AT, HEADER_BYTES, OVERHEAD_BYTES, TRANSACTIONAL},
+    decompress::decompress,
     reader::Malformed,
 };
+
+pub use crate::decompress::BATCH_RECORDS_BYTES_MAX;
 
 const ATTRIBUTES_AT: usize = 21;
 const BASE_TIMESTAMP_AT: usize = 27;
 const LOG_APPEND_TIME: i16 = 0x08;
-/// The most bytes the records of one batch may have when decompressed. Brokers take batches of 1 MiB by default.
-pub const BATCH_RECORDS_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// The most records and headers that one batch may have: each takes some hundred bytes here, and as few as two there.
+pub const BATCH_PARTS_MAX: usize = 2_000_000;
 
 /// A header of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,11 +83,14 @@ pub fn decode(batch: &Batch, bytes: &Bytes) -> Result<Vec<LogRecord>, RecordsErr
     };
     let attributes = number(ATTRIBUTES_AT, 2) as i16;
     let base_timestamp = number(BASE_TIMESTAMP_AT, 8) as i64;
-    let records = decompress(attributes & COMPRESSION, bytes.slice(HEADER_BYTES..))?;
+    let codec = attributes & COMPRESSION;
+    let records = decompress(codec, bytes.slice(HEADER_BYTES..))
+        .map_err(|detail| RecordsError::Compression { codec, detail })?;
     let count = usize::try_from(batch.record_count).map_err(|_| malformed("record count"))?;
     let mut cursor = Cursor {
         bytes: &records,
         at: 0,
+        parts: 0,
     };
     let mut decoded = Vec::new();
     for _ in 0..count {
@@ -172,33 +178,16 @@ fn put_varint(into: &mut BytesMut, value: i64) {
     into.put_u8(left as u8);
 }
 
-fn decompress(codec: i16, mut records: Bytes) -> Result<Bytes, RecordsError> {
-    let failed = |detail: String| RecordsError::Compression { codec, detail };
-    let expanded = match codec {
-        0 => return Ok(records),
-        1 => Gzip::decompress(&mut records, |all| Ok(all.clone())),
-        2 => Snappy::decompress(&mut records, |all| Ok(all.clone())),
-        3 => Lz4::decompress(&mut records, |all| Ok(all.clone())),
-        4 => Zstd::decompress(&mut records, |all| Ok(all.clone())),
-        _ => return Err(failed("it is not known".to_owned())),
-    };
-    let expanded = expanded.map_err(|error| failed(error.to_string()))?;
-    if expanded.len() > BATCH_RECORDS_BYTES_MAX {
-        return Err(failed(format!(
-            "it has {} bytes, more than {BATCH_RECORDS_BYTES_MAX}",
-            expanded.len()
-        )));
-    }
-    Ok(expanded)
-}
-
 struct Cursor<'a> {
     bytes: &'a Bytes,
     at: usize,
+    /// Records and headers so far.
+    parts: usize,
 }
 
 impl Cursor<'_> {
     fn record(&mut self, base: Offset, base_timestamp: i64) -> Result<LogRecord, Malformed> {
+        self.count()?;
         let length = self.length("record length")?;
         let end = self.at.checked_add(length.unwrap_or(0));
         let end = end.filter(|end| *end <= self.bytes.len());
@@ -210,6 +199,7 @@ impl Cursor<'_> {
         let value = self.bytes_or_null("value")?;
         let mut headers = Vec::new();
         for _ in 0..self.length("headers")?.unwrap_or(0) {
+            self.count()?;
             let key = self.bytes_or_null("header key")?;
             let key = key.ok_or(self.malformed("header key"))?;
             let value = self.bytes_or_null("header value")?;
@@ -225,6 +215,14 @@ impl Cursor<'_> {
             value,
             headers,
         })
+    }
+
+    fn count(&mut self) -> Result<(), Malformed> {
+        self.parts += 1;
+        match self.parts > BATCH_PARTS_MAX {
+            true => Err(self.malformed("batch: more records and headers than one may have, at")),
+            false => Ok(()),
+        }
     }
 
     fn bytes_or_null(&mut self, what: &'static str) -> Result<Option<Bytes>, Malformed> {

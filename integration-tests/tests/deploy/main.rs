@@ -9,6 +9,7 @@ mod alerts;
 mod chart;
 mod codes;
 mod compose;
+mod dependencies;
 mod inject;
 mod readme;
 mod render;

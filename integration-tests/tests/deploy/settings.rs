@@ -45,6 +45,8 @@ async fn the_admin_api_takes_the_settings_of_the_chart() {
     let rendered = render("cutline", Some("everything"), &[]).unwrap();
     let template = Run::this().part("settings-template").join("sidecar.yaml");
     std::fs::write(&template, written(&rendered, "sidecar.yaml")).unwrap();
+    let keys = Run::this().part("settings-keys").join("signing.keys");
+    std::fs::write(&keys, "0a".repeat(32)).unwrap();
     is_taken(
         "everything",
         &[
@@ -62,6 +64,8 @@ async fn the_admin_api_takes_the_settings_of_the_chart() {
             "127.0.0.1:0",
             "--inject-template",
             &template.display().to_string(),
+            "--signing-keys",
+            &keys.display().to_string(),
         ],
         // Plain HTTP is told that this is TLS.
         400,

@@ -67,7 +67,7 @@ async fn a_checkpoint_is_refused_at_once_while_the_store_does_not_answer() {
     let refused = wait_for(MENDED, "the store not to be asked any more", || async {
         let (status, problem) = world.admin.post("/v1/checkpoints", &request).await;
         assert_eq!(status, 503, "{problem}");
-        (problem["code"] == "CL0123").then_some(problem)
+        (problem["code"] == "CL0125").then_some(problem)
     })
     .await;
     let detail = refused["detail"].as_str().unwrap();

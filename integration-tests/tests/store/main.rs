@@ -6,6 +6,7 @@
 )]
 
 mod backend;
+mod encryption;
 mod faults;
 #[path = "../../../crates/store/tests/suite/mod.rs"]
 mod suite;

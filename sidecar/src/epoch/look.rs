@@ -10,8 +10,8 @@ use cutline_model::{Offset, RangeSet, TopicPartition};
 use cutline_wire::{
     batch::{Batch, Control, batches},
     client::{Client, ClientError, FetchedRecords},
+    records,
 };
-use kafka_protocol::records::RecordBatchDecoder;
 
 /// How long one fetch may wait for bytes: all that is looked for is in the log already.
 const FETCH_WAIT_MS: i32 = 100;
@@ -88,12 +88,11 @@ fn has_record(
     if batch.base_offset >= from && batch.last_offset < to {
         return batch.record_count > 0;
     }
-    let mut bytes = fetched.records.slice(batch.start..batch.end);
-    match RecordBatchDecoder::decode(&mut bytes) {
-        Ok(set) => set
-            .records
+    let bytes = fetched.records.slice(batch.start..batch.end);
+    match records::decode(batch, &bytes) {
+        Ok(records) => records
             .iter()
-            .any(|record| from.0 <= record.offset && record.offset < to.0),
+            .any(|record| from <= record.offset && record.offset < to),
         // What cannot be read might be a record: the process then waits, and declines rather than guesses.
         Err(_) => true,
     }

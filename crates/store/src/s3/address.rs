@@ -260,7 +260,27 @@ fn encode(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_key_lies_below_the_prefix_and_comes_back(
+            prefix in "[a./]{0,6}",
+            text in "[a./%@]{1,8}",
+            foreign in "[a./]{0,12}",
+        ) {
+            if let (Ok(address), Ok(key)) = (read(&format!("b/{prefix}")), Key::new(text)) {
+                let full = address.full_key(key.as_str());
+                prop_assert!(full.starts_with(&address.prefix));
+                prop_assert_eq!(address.own_key(&full), Some(key));
+                if let Some(own) = address.own_key(&foreign) {
+                    prop_assert_eq!(address.full_key(own.as_str()), foreign);
+                }
+            }
+        }
+    }
 
     fn read(text: &str) -> Result<S3Address, String> {
         text.parse()

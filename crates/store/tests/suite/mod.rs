@@ -8,3 +8,4 @@ mod damage;
 mod decide;
 mod delta;
 mod part;
+mod signed;

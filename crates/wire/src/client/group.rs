@@ -2,21 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{Buf, Bytes};
 use cutline_model::{GroupId, TopicPartition};
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, ConsumerProtocolAssignment,
-        DescribeGroupsRequest, LeaveGroupRequest, ListGroupsRequest,
+        ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeGroupsRequest,
+        LeaveGroupRequest, ListGroupsRequest,
         consumer_group_describe_response::{Assignment, Member as DescribedMember},
         describe_groups_response::DescribedGroupMember,
         leave_group_request::MemberIdentity,
     },
-    protocol::Decodable,
 };
 
 use super::{Client, ClientError, error::check, metadata::text};
+use crate::reader::Reader;
 
 // How a KIP-848 member says that it goes for good; a static member's instance id is then free.
 const LEAVE: i32 = -1;
@@ -300,21 +299,45 @@ fn classic_member(member: &DescribedGroupMember, stable: bool) -> Result<Member,
     })
 }
 
-/// What a classic member's assignment bytes say; empty ones say nothing.
-fn classic_assignment(bytes: &Bytes) -> Result<BTreeSet<TopicPartition>, ClientError> {
-    let mut bytes = bytes.clone();
-    if bytes.remaining() < 2 {
+/// What a classic member's assignment bytes say; empty ones say nothing. They are an application's own, which its broker
+/// passes on unread, so nothing is reserved by a length in them.
+fn classic_assignment(bytes: &[u8]) -> Result<BTreeSet<TopicPartition>, ClientError> {
+    // Every version begins alike; newer ones only add at the end.
+    let mut reader = Reader::new(bytes, false);
+    if reader.remaining() < 2 {
         return Ok(BTreeSet::new());
     }
-    // Every version of the assignment begins alike; newer ones only add at the end.
-    let version = bytes.get_i16().clamp(0, 3);
-    let assignment = ConsumerProtocolAssignment::decode(&mut bytes, version)
-        .map_err(|error| ClientError::Decode(-1, error.to_string()))?;
-    let topics = assignment.assigned_partitions.iter();
-    let partitions = topics.flat_map(|topic| {
-        let name = topic.topic.as_str();
-        let indexes = topic.partitions.iter();
-        indexes.map(move |&index| TopicPartition::new(name, index))
-    });
-    Ok(partitions.collect())
+    reader.i16("assignment version")?;
+    let mut partitions = BTreeSet::new();
+    for _ in 0..reader.array("assigned topics")? {
+        let topic = reader.string("assigned topic")?;
+        for _ in 0..reader.array("assigned partitions")? {
+            partitions.insert(TopicPartition::new(topic, reader.i32("partition")?));
+        }
+    }
+    Ok(partitions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assignment_is_read_whatever_its_version() {
+        let bytes = [
+            &[0, 9, 0, 0, 0, 1, 0, 1][..],
+            b"t",
+            &[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff],
+        ]
+        .concat();
+        let wanted = [0, 7].map(|at| TopicPartition::new("t", at));
+        assert_eq!(classic_assignment(&bytes).unwrap(), wanted.into());
+        assert!(classic_assignment(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_assignment_of_two_thousand_million_topics_is_refused() {
+        let claims = [0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 1, b't'];
+        assert!(classic_assignment(&claims).is_err());
+    }
 }
