@@ -54,6 +54,12 @@ pub enum FrameError {
 pub struct Frame(Bytes);
 
 impl Frame {
+    /// A frame of ours: `whole` begins with its size prefix.
+    #[must_use]
+    pub fn of(whole: Bytes) -> Self {
+        Self(whole)
+    }
+
     /// The bytes as they stand on the wire, prefix included.
     #[must_use]
     pub fn whole(&self) -> &Bytes {
