@@ -3,9 +3,10 @@
 //! Every default is a constant with its reason. Where a value comes from (flag, environment, file) is the loader's
 //! business.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use cutline_model::{Limits, Mode};
+use cutline_security::Security;
 use cutline_store::StoreSpec;
 
 use crate::{coordination::Blackout, shared::RedisAddress};
@@ -43,8 +44,8 @@ pub struct Config {
     pub deployment: String,
     /// Kafka's bootstrap servers, `host:port` each.
     pub kafka: Vec<String>,
-    /// librdkafka's settings.
-    pub kafka_settings: BTreeMap<String, String>,
+    /// How brokers are reached, and librdkafka's other settings.
+    pub security: Security,
     /// Where checkpoints are kept.
     pub store: StoreSpec,
     /// Where what may be lost is shared with other admin APIs; `None`: it is in memory.
@@ -74,7 +75,7 @@ impl Config {
                 .split(',')
                 .map(|host| host.trim().to_owned())
                 .collect(),
-            kafka_settings: BTreeMap::new(),
+            security: Security::default(),
             store,
             redis: None,
             sidecar_lost_timeout: SIDECAR_LOST_TIMEOUT,

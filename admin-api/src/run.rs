@@ -161,6 +161,7 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
     let kafka = eventually(shell, "Kafka", || {
         let options = ClientOptions {
             client_id: format!("cutline-admin.{}", config.deployment),
+            security: config.security.clone(),
             ..ClientOptions::default()
         };
         let bootstrap = config.kafka.clone();
@@ -168,8 +169,8 @@ async fn start(config: Config, shell: &Shell, ending: watch::Receiver<bool>) -> 
     })
     .await;
     let control = eventually(shell, "the control topic", || {
-        let options = control_options(&config);
-        async move { ControlTopic::open(&options).await }
+        let (options, kafka) = (control_options(&config), kafka.clone());
+        async move { ControlTopic::open(&options, &kafka).await }
     })
     .await;
     let run = uuid::Uuid::new_v4().to_string();
@@ -224,7 +225,7 @@ fn control_options(config: &Config) -> ControlOptions {
         bootstrap: config.kafka.join(","),
         deployment: config.deployment.clone(),
         client_id: format!("cutline-admin.{}", config.deployment),
-        kafka: config.kafka_settings.clone(),
+        security: config.security.clone(),
     }
 }
 

@@ -22,6 +22,7 @@ pub async fn topology(
     topics: &BTreeSet<TopicName>,
 ) -> Result<Topology, ClientError> {
     let metadata = kafka.refresh_metadata().await?;
+    kafka.check_visible(topics).await?;
     let described = stream::iter(groups.iter().cloned())
         .map(|group| async move {
             let state = kafka.describe_group(&group).await?;
@@ -51,6 +52,8 @@ pub async fn ends(
     topics: &BTreeSet<TopicName>,
 ) -> Result<BTreeMap<TopicPartition, End>, ClientError> {
     let metadata = kafka.refresh_metadata().await?;
+    // One that is hidden from us must not pass for one that was deleted.
+    kafka.check_visible(topics).await?;
     let partitions: Vec<TopicPartition> = topics
         .iter()
         .filter_map(|topic| Some((topic, metadata.topics.get(topic)?)))
