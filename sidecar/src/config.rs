@@ -6,7 +6,12 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cutline_model::{InstanceName, ServiceName, TopicName};
-use cutline_settings::{Key, Program, Settings, SettingsError, address, brokers, duration, name};
+use cutline_security::Security;
+use cutline_settings::{
+    Key, Program, Settings, SettingsError, address, brokers, duration, kafka, name,
+};
+
+use crate::proxy::upstream::AppSasl;
 
 /// A sidecar that is not told otherwise belongs to this deployment.
 pub const DEPLOYMENT_DEFAULT: &str = "default";
@@ -23,7 +28,8 @@ pub const PROGRAM: Program = Program {
     name: "cutline-sidecar",
     version: env!("CARGO_PKG_VERSION"),
     about: "Stands between an application and Kafka: transparent, until a checkpoint or a restore is on",
-    open_groups: &[],
+    open_groups: &["kafka"],
+    shared: kafka::SECURITY,
     keys: &[
         Key::one(
             "service",
@@ -45,6 +51,11 @@ pub const PROGRAM: Program = Program {
             "listen",
             "HOST:PORT",
             "Where the application finds Kafka; brokers follow on the ports after it",
+        ),
+        Key::one(
+            "app-sasl",
+            "passthrough|sidecar",
+            "Who the application is to brokers: who it says, or who the sidecar is [default: passthrough]",
         ),
         Key::one(
             "admin",
@@ -111,6 +122,10 @@ pub struct Config {
     pub kafka: Vec<String>,
     /// Where the application finds Kafka.
     pub listen: SocketAddr,
+    /// How brokers are reached.
+    pub security: Security,
+    /// Who the application is to brokers.
+    pub app_sasl: AppSasl,
     /// The admin APIs, of which one leads; without any the sidecar is a plain proxy.
     pub admins: Vec<String>,
     /// Where the token to show is.
@@ -143,6 +158,8 @@ impl Config {
         };
         settings.required("kafka")?;
         settings.required("listen")?;
+        let security = Security::of(&settings.group("kafka"));
+        let security = security.map_err(|error| SettingsError::Unusable(error.to_string()))?;
         let named = |key: &str, default: &str| {
             let given = settings.parsed(key, name)?;
             Ok::<String, SettingsError>(given.unwrap_or_else(|| default.to_owned()))
@@ -153,6 +170,8 @@ impl Config {
             deployment: named("deployment", DEPLOYMENT_DEFAULT)?,
             kafka: settings.parsed("kafka", brokers)?.unwrap_or_default(),
             listen: listen(settings)?,
+            app_sasl: app_sasl(settings, &security)?,
+            security,
             admins,
             token_file: settings.get("token-file").map(Into::into),
             capture: settings
@@ -174,6 +193,18 @@ fn listen(settings: &Settings) -> Result<SocketAddr, SettingsError> {
         Some(address) => Ok(address),
         None => Err(settings.missing("listen")),
     }
+}
+
+fn app_sasl(settings: &Settings, security: &Security) -> Result<AppSasl, SettingsError> {
+    let given = settings.parsed("app-sasl", str::parse)?.unwrap_or_default();
+    if given == AppSasl::Sidecar && security.sasl().is_none() {
+        let reason = format!(
+            "app-sasl is sidecar, and the sidecar has no credentials: kafka.security.protocol is {}",
+            security.protocol()
+        );
+        return Err(SettingsError::Unusable(reason));
+    }
+    Ok(given)
 }
 
 fn rebuildable(settings: &Settings) -> Vec<TopicName> {
@@ -263,6 +294,10 @@ mod tests {
             (&["--admin", "http://127.0.0.1:1"], "--service"),
             (&["--admin", "nowhere"], "http://HOST:PORT"),
             (&["--service", "a b"], "letters"),
+            (&["--kafka-security-protocol", "tls"], "sasl_ssl"),
+            (&["--kafka-sasl-username", "x"], "kafka.sasl.username"),
+            (&["--app-sasl", "sidecar"], "kafka.security.protocol"),
+            (&["--app-sasl", "none"], "passthrough or sidecar"),
         ] {
             let error = load(flags).unwrap_err().to_string();
             assert!(error.contains(part), "{flags:?}: {error}");

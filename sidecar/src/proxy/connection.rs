@@ -17,11 +17,10 @@ use super::{
     advertise::Upstream,
     app::{App, AppEnd},
     broker::Broker,
+    renewal::Renewal,
     session::{IN_FLIGHT_MAX, Session},
 };
 
-/// How long connecting to one broker may take: less than a client's own patience, so that it hears of it.
-pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long the broker may take over what an application sent before it went.
 pub const LINGER_LIMIT: Duration = Duration::from_secs(5);
 
@@ -34,15 +33,21 @@ const ASKS_MAX: usize = 16;
 /// Carries one application connection to `upstream` until either side ends it.
 pub async fn serve(shared: Arc<Shared>, conn: ConnId, app: TcpStream, upstream: Upstream) {
     let addresses = shared.brokers.addresses(upstream);
-    let Some(broker) = connect(&addresses).await else {
-        tracing::warn!(
-            ?upstream,
-            ?addresses,
-            "no broker can be reached, the application's connection is closed"
-        );
-        return;
+    let broker = match shared.upstreams.open(&addresses).await {
+        Ok(broker) => broker,
+        Err(error) => {
+            tracing::warn!(
+                ?upstream,
+                ?addresses,
+                %error,
+                "no broker can be reached, the application's connection is closed"
+            );
+            return;
+        }
     };
-    let host = match (app.local_addr(), prepare(&app), prepare(&broker)) {
+    let renewal = Renewal::after(broker.renew_after);
+    let broker = broker.stream;
+    let host = match (app.local_addr(), prepare(&app), prepare(broker.tcp())) {
         (Ok(local), Ok(()), Ok(())) => local.ip().to_string(),
         _ => return,
     };
@@ -58,6 +63,8 @@ pub async fn serve(shared: Arc<Shared>, conn: ConnId, app: TcpStream, upstream: 
         writer: broker_writer,
         pending,
         asks: asked,
+        authenticates: false,
+        renewal,
         fence: shared.fence.subscribe(),
     };
     let to_app = Broker::new(
@@ -88,17 +95,6 @@ async fn carry(conn: ConnId, mut to_broker: App, mut to_app: Broker) {
     let _shut = to_broker.writer.shutdown().await;
     drop(to_broker);
     let _late = timeout(LINGER_LIMIT, to_app.linger()).await;
-}
-
-async fn connect(addresses: &[String]) -> Option<TcpStream> {
-    for address in addresses {
-        match timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) => tracing::debug!(address, %error, "broker cannot be reached"),
-            Err(_) => tracing::debug!(address, "broker does not answer"),
-        }
-    }
-    None
 }
 
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {
