@@ -8,6 +8,9 @@ Each takes a dict: values, the values of this chart; secret, the name of the Sec
 {{- $security := .values.kafka.security -}}
 {{- $protocol := lower $security.protocol -}}
 {{- if and $protocol (ne $protocol "plaintext") }}
+{{- if and (not .secret) (or (hasPrefix "sasl" $protocol) $security.caKey $security.certificateKey) }}
+{{- fail "kafka.security: adminSecret and sidecarSecret are needed, for what is shown to brokers and for the authorities they are believed by" }}
+{{- end }}
 - {name: CUTLINE_KAFKA_SECURITY_PROTOCOL, value: {{ $protocol | quote }}}
 {{- if hasSuffix "ssl" $protocol }}
 {{- with $security.caKey }}
@@ -25,7 +28,7 @@ Each takes a dict: values, the values of this chart; secret, the name of the Sec
 {{- else }}
 - name: CUTLINE_KAFKA_SASL_USERNAME
   valueFrom:
-    secretKeyRef: {name: {{ required "kafka.security.adminSecret and sidecarSecret are needed with SASL" .secret }}, key: {{ $security.usernameKey }}}
+    secretKeyRef: {name: {{ .secret }}, key: {{ $security.usernameKey }}}
 - {name: CUTLINE_KAFKA_SASL_PASSWORD_FILE, value: "/etc/cutline-kafka/{{ $security.passwordKey }}"}
 {{- end }}
 {{- end }}
