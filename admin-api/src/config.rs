@@ -3,9 +3,10 @@
 //! Every default is a constant with its reason. Where a value comes from (flag, environment, file) is the loader's
 //! business.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use cutline_model::{Epoch, Limits, Mode};
+use cutline_security::Security;
 use cutline_store::StoreSpec;
 use cutline_telemetry::Endpoint;
 use cutline_tls::ServerSpec;
@@ -55,8 +56,8 @@ pub struct Config {
     pub deployment: String,
     /// Kafka's bootstrap servers, `host:port` each.
     pub kafka: Vec<String>,
-    /// librdkafka's settings.
-    pub kafka_settings: BTreeMap<String, String>,
+    /// How brokers are reached, and librdkafka's other settings.
+    pub security: Security,
     /// Where checkpoints are kept.
     pub store: StoreSpec,
     /// The keys that sign checkpoints; `None`: whoever can write the store is believed.
@@ -94,7 +95,7 @@ impl Config {
                 .split(',')
                 .map(|host| host.trim().to_owned())
                 .collect(),
-            kafka_settings: BTreeMap::new(),
+            security: Security::default(),
             store,
             signing_keys: None,
             accept_unsigned_until: Epoch(0),

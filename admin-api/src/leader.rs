@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use cutline_control::{ControlOptions, topic_name};
+use cutline_control::{ControlOptions, Librdkafka, config, topic_name};
 use rdkafka::{
-    ClientConfig, ClientContext, TopicPartitionList,
+    ClientContext, TopicPartitionList,
+    client::OAuthToken,
     consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance, StreamConsumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 use tokio::sync::watch;
 
@@ -81,36 +82,24 @@ impl Candidate {
     /// When librdkafka does not take its settings.
     pub fn join(options: &ControlOptions) -> Result<Self, KafkaError> {
         let (sender, elected) = watch::channel(false);
-        let mut config = ClientConfig::new();
+        let group = format!("__cutline.{}.coordinator", options.deployment);
+        let mut config = config(options);
         config
-            .set("bootstrap.servers", &options.bootstrap)
-            .set("client.id", &options.client_id);
-        for (key, value) in &options.kafka {
-            config.set(key, value);
-        }
-        config
-            .set(
-                "group.id",
-                format!("__cutline.{}.coordinator", options.deployment),
-            )
+            .set("group.id", &group)
             // A later candidate does not take the partition from the one that has it.
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", SESSION_TIMEOUT_MS)
             .set("heartbeat.interval.ms", HEARTBEAT_MS)
-            .set("enable.auto.commit", "false")
-            .set("allow.auto.create.topics", "false");
-        let consumer: StreamConsumer<Election> = config.create_with_context(Election(sender))?;
+            .set("enable.auto.commit", "false");
+        let election = Election {
+            elected: sender,
+            librdkafka: Librdkafka::new(options.security.clone()),
+        };
+        let consumer: StreamConsumer<Election> = config.create_with_context(election)?;
         consumer.subscribe(&[&topic_name(&options.deployment)])?;
         let consumer = Arc::new(consumer);
         let polled = Arc::clone(&consumer);
-        let task = tokio::spawn(async move {
-            loop {
-                // Records are not wanted; polling is what makes rebalances happen.
-                if let Err(error) = polled.recv().await {
-                    tracing::debug!(%error, "election");
-                }
-            }
-        });
+        let task = tokio::spawn(poll(polled, group));
         Ok(Self {
             consumer: Some(consumer),
             task,
@@ -140,9 +129,51 @@ impl Drop for Candidate {
     }
 }
 
-struct Election(watch::Sender<bool>);
+/// Records are not wanted; polling is what makes rebalances happen.
+async fn poll(consumer: Arc<StreamConsumer<Election>>, group: String) {
+    let mut denied = None;
+    loop {
+        let Err(error) = consumer.recv().await else {
+            continue;
+        };
+        let code = error.rdkafka_error_code();
+        let needs = match code {
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => format!("READ on group {group}"),
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                "READ on the control topic".to_owned()
+            }
+            _ => {
+                tracing::debug!(%error, "election");
+                continue;
+            }
+        };
+        // librdkafka goes on asking; once is enough to say.
+        if denied != code {
+            denied = code;
+            tracing::error!(%error, "CL0611 cannot take part in the election: {needs} is needed, and no ACL grants it");
+        }
+    }
+}
 
-impl ClientContext for Election {}
+struct Election {
+    elected: watch::Sender<bool>,
+    librdkafka: Librdkafka,
+}
+
+impl ClientContext for Election {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.librdkafka.trouble(&error, reason);
+    }
+
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.librdkafka.token()
+    }
+}
 
 impl ConsumerContext for Election {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
@@ -153,7 +184,7 @@ impl ConsumerContext for Election {
             Rebalance::Error(_) => true,
         };
         if lost {
-            self.0.send_replace(false);
+            self.elected.send_replace(false);
         }
     }
 
@@ -162,7 +193,7 @@ impl ConsumerContext for Election {
             && partitions.count() > 0
         {
             pause(consumer, partitions);
-            self.0.send_replace(true);
+            self.elected.send_replace(true);
         }
     }
 }

@@ -275,6 +275,7 @@ async fn start(
     let kafka = eventually(shell, Part::Kafka, || {
         let options = ClientOptions {
             client_id: format!("cutline-admin.{}", config.deployment),
+            security: config.security.clone(),
             ..ClientOptions::default()
         };
         let bootstrap = config.kafka.clone();
@@ -282,8 +283,8 @@ async fn start(
     })
     .await;
     let control = eventually(shell, Part::ControlTopic, || {
-        let options = control_options(&config);
-        async move { ControlTopic::open(&options).await }
+        let (options, kafka) = (control_options(&config), kafka.clone());
+        async move { ControlTopic::open(&options, &kafka).await }
     })
     .await;
     let run = uuid::Uuid::new_v4().to_string();
@@ -361,7 +362,7 @@ fn control_options(config: &Config) -> ControlOptions {
         bootstrap: config.kafka.join(","),
         deployment: config.deployment.clone(),
         client_id: format!("cutline-admin.{}", config.deployment),
-        kafka: config.kafka_settings.clone(),
+        security: config.security.clone(),
     }
 }
 

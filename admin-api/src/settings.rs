@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cutline_model::{Epoch, Limits};
-use cutline_settings::{Key, Program, Settings, SettingsError, brokers, duration, name};
+use cutline_security::Security;
+use cutline_settings::{Key, Program, Settings, SettingsError, brokers, duration, kafka, name};
 use cutline_store::{StoreError, StoreSpec};
 use cutline_telemetry::Endpoint;
 use cutline_tls::{ClientCertificates, IdentitySpec, Pem, ServerSpec};
@@ -16,8 +17,6 @@ use crate::{
 
 /// The deployment when none is named.
 const DEPLOYMENT_DEFAULT: &str = "default";
-/// Security settings that the raw client cannot follow yet.
-const SECURITY_PROTOCOL: &str = "security.protocol";
 
 /// `cutline-admin`.
 pub const PROGRAM: Program = Program {
@@ -25,6 +24,7 @@ pub const PROGRAM: Program = Program {
     version: env!("CARGO_PKG_VERSION"),
     about: "Coordinates consistent checkpoints and restores of services that talk through Kafka",
     open_groups: &["kafka"],
+    shared: kafka::SECURITY,
     keys: &[
         Key::one(
             "listen",
@@ -217,7 +217,6 @@ impl Config {
     /// # Errors
     /// When something is missing, means nothing, or does not fit together.
     pub fn of(settings: &Settings) -> Result<Self, SettingsError> {
-        refuse_what_is_not_there(settings)?;
         let store = settings.required("store")?;
         let store: StoreSpec = store
             .parse()
@@ -238,7 +237,8 @@ impl Config {
         config.accept_unsigned_until = unsigned_until(settings)?;
         config.unauthenticated = parsed(settings, "unauthenticated", yes)?.unwrap_or_default();
         config.kafka = parsed(settings, "kafka", brokers)?.unwrap_or_default();
-        config.kafka_settings = settings.group("kafka");
+        config.security = Security::of(&settings.group("kafka"))
+            .map_err(|error| SettingsError::Unusable(error.to_string()))?;
         // The value is not repeated: it may hold a password.
         config.redis = settings
             .get("redis")
@@ -379,18 +379,6 @@ fn retention(settings: &Settings) -> Result<Retention, SettingsError> {
     })
 }
 
-/// What has a name and is not built yet is an error, not silence.
-fn refuse_what_is_not_there(settings: &Settings) -> Result<(), SettingsError> {
-    let protocol = settings.group("kafka").remove(SECURITY_PROTOCOL);
-    match protocol {
-        Some(protocol) if !protocol.eq_ignore_ascii_case("plaintext") => {
-            let reason = "plaintext is expected; others are not supported yet";
-            Err(wrong("kafka.security.protocol", &protocol, reason))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn parsed<T, E: ToString>(
     settings: &Settings,
     key: &str,
@@ -516,6 +504,8 @@ mod tests {
             (["--unauthenticated", "true"], "yes or no"),
             (["--otlp-endpoint", "collector:4318"], "http://HOST:PORT"),
             (["--accept-unsigned-until", "9"], "without signing-keys"),
+            (["--kafka-security-protocol", "tls"], "sasl_ssl"),
+            (["--kafka-sasl-username", "x"], "kafka.sasl.username"),
             (["--lisen", "x"], "--listen"),
         ] {
             // A flag given twice would be an error of its own.

@@ -33,7 +33,7 @@ impl Page {
 
     /// Adds names with their values, one to a line; empty values are left out.
     #[must_use]
-    pub fn facts<const N: usize>(mut self, facts: [(&'static str, String); N]) -> Self {
+    pub fn facts(mut self, facts: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         let told = facts.into_iter().filter(|(_, value)| !value.is_empty());
         self.blocks.push(Block::Facts(told.collect()));
         self

@@ -46,6 +46,10 @@ pub struct KafkaOptions {
     pub heap_mib: u32,
     /// For each broker, what a second listener advertises in place of its own port: for clients that come another way. None without.
     pub other_way: Vec<u16>,
+    /// Listeners beside the plain one.
+    pub listeners: Vec<Listener>,
+    /// What is said when its storage is formatted, such as `--add-scram`.
+    pub format: Vec<String>,
     /// Full optimisation by the JVM: slower to start, faster after. For measurements.
     pub optimised: bool,
 }
@@ -58,9 +62,22 @@ impl Default for KafkaOptions {
             properties: Vec::new(),
             heap_mib: 512,
             other_way: Vec::new(),
+            listeners: Vec::new(),
+            format: Vec::new(),
             optimised: false,
         }
     }
+}
+
+/// One more way to reach a broker.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name, in capitals.
+    pub name: String,
+    /// Kafka's word for how it is spoken to.
+    pub protocol: &'static str,
+    /// Its own settings.
+    pub properties: Vec<(String, String)>,
 }
 
 /// A running Kafka.
@@ -73,6 +90,7 @@ pub struct Kafka {
 struct Broker {
     port: u16,
     other_port: Option<u16>,
+    listeners: Vec<(String, u16)>,
     process: Mutex<Process>,
 }
 
@@ -123,6 +141,18 @@ impl Kafka {
         self.brokers[index]
             .other_port
             .expect("the options ask for a second listener")
+    }
+
+    /// `127.0.0.1:port` of a listener of the first broker, by name.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> String {
+        let mut listeners = self.brokers[0].listeners.iter();
+        let found = listeners.find(|(known, _)| known == name);
+        let (_, port) = found.unwrap_or_else(|| panic!("no listener {name}"));
+        format!("127.0.0.1:{port}")
     }
 
     /// The process id of broker `index`, while it runs.
@@ -191,6 +221,7 @@ impl Kafka {
             .map(|node| Broker {
                 port: node.port,
                 other_port: node.other_port,
+                listeners: node.listeners.clone(),
                 process: Mutex::new(Process::start(node.serve())),
             })
             .collect();
@@ -224,6 +255,8 @@ struct Node {
     directory: PathBuf,
     port: u16,
     other_port: Option<u16>,
+    listeners: Vec<(String, u16)>,
+    format: Vec<String>,
     class_path: String,
     heap_mib: u32,
     optimised: bool,
@@ -237,6 +270,12 @@ impl Node {
             name,
             port: ports[index].0,
             other_port: options.other_way.get(index).map(|_| free_port()),
+            listeners: options
+                .listeners
+                .iter()
+                .map(|listener| (listener.name.clone(), free_port()))
+                .collect(),
+            format: options.format.clone(),
             class_path: format!("{}/*", jars.display()),
             heap_mib: options.heap_mib,
             optimised: options.optimised,
@@ -285,6 +324,7 @@ impl Node {
         self.java("format")
             .args(["kafka.tools.StorageTool", "format", "-t", id, "-c"])
             .arg(self.directory.join("server.properties"))
+            .args(&self.format)
     }
 
     fn serve(&self) -> ProcessSpec {
@@ -339,6 +379,9 @@ fn server_properties(
             format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port},OTHER://127.0.0.1:{advertised}"),
         ]);
     }
+    if !options.listeners.is_empty() {
+        lines.extend(listener_lines(options, node, port, controller));
+    }
     lines.push("transaction.state.log.min.isr=1".to_owned());
     lines.push("share.coordinator.state.topic.min.isr=1".to_owned());
     lines.extend(
@@ -348,6 +391,25 @@ fn server_properties(
             .map(|(name, value)| format!("{name}={value}")),
     );
     lines.join("\n") + "\n"
+}
+
+fn listener_lines(options: &KafkaOptions, node: &Node, port: u16, controller: u16) -> Vec<String> {
+    let mut map = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    let mut open = format!("PLAINTEXT://127.0.0.1:{port}");
+    let mut lines = Vec::new();
+    for (listener, (name, port)) in options.listeners.iter().zip(&node.listeners) {
+        map += &format!(",{name}:{}", listener.protocol);
+        open += &format!(",{name}://127.0.0.1:{port}");
+        let prefix = format!("listener.name.{}", name.to_lowercase());
+        let own = listener.properties.iter();
+        lines.extend(own.map(|(key, value)| format!("{prefix}.{key}={value}")));
+    }
+    lines.push(format!("listener.security.protocol.map={map}"));
+    lines.push(format!("advertised.listeners={open}"));
+    lines.push(format!(
+        "listeners={open},CONTROLLER://127.0.0.1:{controller}"
+    ));
+    lines
 }
 
 /// Kafka 4 logs by log4j 2.

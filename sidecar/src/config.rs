@@ -6,12 +6,15 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cutline_model::{InstanceName, ServiceName, TopicName};
-use cutline_settings::{Key, Program, Settings, SettingsError, address, brokers, duration, name};
+use cutline_security::Security;
+use cutline_settings::{
+    Key, Program, Settings, SettingsError, address, brokers, duration, kafka, name,
+};
 use cutline_telemetry::Endpoint;
 use cutline_tls::{ClientSpec, IdentitySpec, Pem, ServerCheck};
 use url::Url;
 
-use crate::proxy::CONNECTIONS_MAX;
+use crate::proxy::{CONNECTIONS_MAX, upstream::AppSasl};
 
 /// A sidecar that is not told otherwise belongs to this deployment.
 pub const DEPLOYMENT_DEFAULT: &str = "default";
@@ -24,14 +27,15 @@ pub const SERVICE_OF_A_PLAIN_PROXY: &str = "application";
 pub const CONTROL_STALE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// More connections than this are a mistyped number: each takes two file descriptors here.
-pub const CONNECTIONS_MAX_MAX: usize = 100_000;
+pub const CONNECTIONS_CEILING: usize = 100_000;
 
 /// `cutline-sidecar`.
 pub const PROGRAM: Program = Program {
     name: "cutline-sidecar",
     version: env!("CARGO_PKG_VERSION"),
     about: "Stands between an application and Kafka: transparent, until a checkpoint or a restore is on",
-    open_groups: &[],
+    open_groups: &["kafka"],
+    shared: kafka::SECURITY,
     keys: &[
         Key::one(
             "service",
@@ -58,6 +62,11 @@ pub const PROGRAM: Program = Program {
             "listen-unauthenticated",
             "yes|no",
             "Listen on another address than loopback, where whoever reaches it is the application [default: no]",
+        ),
+        Key::one(
+            "app-sasl",
+            "passthrough|sidecar",
+            "Who the application is to brokers: who it says, or who the sidecar is [default: passthrough]",
         ),
         Key::one(
             "admin",
@@ -150,6 +159,10 @@ pub struct Config {
     pub kafka: Vec<String>,
     /// Where the application finds Kafka.
     pub listen: SocketAddr,
+    /// How brokers are reached.
+    pub security: Security,
+    /// Who the application is to brokers.
+    pub app_sasl: AppSasl,
     /// The admin APIs, of which one leads; without any the sidecar is a plain proxy.
     pub admins: Vec<Url>,
     /// How those with `https://` are dialled.
@@ -188,6 +201,8 @@ impl Config {
         };
         settings.required("kafka")?;
         settings.required("listen")?;
+        let security = Security::of(&settings.group("kafka"));
+        let security = security.map_err(|error| SettingsError::Unusable(error.to_string()))?;
         let named = |key: &str, default: &str| {
             let given = settings.parsed(key, name)?;
             Ok::<String, SettingsError>(given.unwrap_or_else(|| default.to_owned()))
@@ -199,6 +214,8 @@ impl Config {
             kafka: settings.parsed("kafka", brokers)?.unwrap_or_default(),
             listen: listen(settings)?,
             admin_tls: admin_tls(settings, &admins)?,
+            app_sasl: app_sasl(settings, &security)?,
+            security,
             admins,
             token_file: settings.get("token-file").map(Into::into),
             capture: settings
@@ -228,6 +245,18 @@ fn listen(settings: &Settings) -> Result<SocketAddr, SettingsError> {
         "is the application, as far as Kafka knows",
     )?;
     at.ok_or_else(|| settings.missing("listen"))
+}
+
+fn app_sasl(settings: &Settings, security: &Security) -> Result<AppSasl, SettingsError> {
+    let given = settings.parsed("app-sasl", str::parse)?.unwrap_or_default();
+    if given == AppSasl::Sidecar && security.sasl().is_none() {
+        let reason = format!(
+            "app-sasl is sidecar, and the sidecar has no credentials: kafka.security.protocol is {}",
+            security.protocol()
+        );
+        return Err(SettingsError::Unusable(reason));
+    }
+    Ok(given)
 }
 
 fn rebuildable(settings: &Settings) -> Vec<TopicName> {
@@ -309,7 +338,7 @@ fn http(value: &str) -> Result<Url, &'static str> {
 
 fn connections(value: &str) -> Result<usize, &'static str> {
     match value.parse() {
-        Ok(count) if (1..=CONNECTIONS_MAX_MAX).contains(&count) => Ok(count),
+        Ok(count) if (1..=CONNECTIONS_CEILING).contains(&count) => Ok(count),
         _ => Err("a number from 1 to 100000 is expected"),
     }
 }
@@ -410,6 +439,10 @@ mod tests {
                 "give https://",
             ),
             (&["--max-connections", "0"], "from 1"),
+            (&["--kafka-security-protocol", "tls"], "sasl_ssl"),
+            (&["--kafka-sasl-username", "x"], "kafka.sasl.username"),
+            (&["--app-sasl", "sidecar"], "kafka.security.protocol"),
+            (&["--app-sasl", "none"], "passthrough or sidecar"),
         ] {
             let error = load(flags).unwrap_err().to_string();
             assert!(error.contains(part), "{flags:?}: {error}");

@@ -11,6 +11,7 @@ use cutline_client::link::{LINK_VERSION, Uplink};
 use cutline_control::{ControlError, ControlOptions, ControlTopic, Record, Registered};
 use cutline_model::{Capture, Guarantee, Incarnation, ProcessId, Scope, SidecarId, TopicName};
 use cutline_protocol::{Process, ProcessConfig};
+use cutline_security::Security;
 use cutline_state::{Hook, Provider};
 use cutline_store::Watch;
 use cutline_tls::ClientTls;
@@ -29,7 +30,11 @@ use crate::{
     desk::Desk,
     epoch::{Breakers, Markers, Shell, ShellParts, StateKeeper, StatesError, Transactions},
     link::Link,
-    proxy::{DRAIN_LIMIT, Decide, Proxy, ProxyConfig, metrics::Metrics},
+    proxy::{
+        DRAIN_LIMIT, Decide, Proxy, ProxyConfig,
+        metrics::Metrics,
+        upstream::{AppSasl, Upstreams},
+    },
 };
 
 /// Messages waiting for the link, or from it: an epoch has a handful under way.
@@ -44,8 +49,10 @@ pub struct Settings {
     pub deployment: String,
     /// `host:port` of some brokers.
     pub kafka: Vec<String>,
-    /// librdkafka's settings for the control topic's connection.
-    pub kafka_security: std::collections::BTreeMap<String, String>,
+    /// How brokers are reached.
+    pub security: Security,
+    /// Who the application is to brokers.
+    pub app_sasl: AppSasl,
     /// Where the application connects.
     pub listen: SocketAddr,
     /// The base URLs of the admin APIs, of which one leads; none for a plain proxy.
@@ -166,10 +173,12 @@ impl Run {
         let client_id = format!("cutline-{}", settings.sidecar);
         let options = ClientOptions {
             client_id: client_id.clone(),
+            security: settings.security.clone(),
             ..ClientOptions::default()
         };
         let client = Client::connect(&settings.kafka, options).await?;
-        let control = Arc::new(ControlTopic::open(&control_options(settings, client_id)).await?);
+        let control =
+            Arc::new(ControlTopic::open(&control_options(settings, client_id), &client).await?);
         let registered = Registered {
             sidecar: settings.sidecar.clone(),
             incarnation: incarnation.clone(),
@@ -312,6 +321,7 @@ fn listen(
 ) -> Result<Proxy, RunError> {
     let config = ProxyConfig {
         kafka: settings.kafka.clone(),
+        upstreams: Upstreams::new(settings.security.clone(), settings.app_sasl),
         listen: settings.listen,
         decide,
         register: registrar.map(|registrar| registrar as Arc<_>),
@@ -368,7 +378,7 @@ fn control_options(settings: &Settings, client_id: String) -> ControlOptions {
         bootstrap: settings.kafka.join(","),
         deployment: settings.deployment.clone(),
         client_id,
-        kafka: settings.kafka_security.clone(),
+        security: settings.security.clone(),
     }
 }
 

@@ -36,6 +36,7 @@ pub async fn topology(
     topics: &BTreeSet<TopicName>,
 ) -> Result<(Topology, Arc<Metadata>), ClientError> {
     let metadata = kafka.refresh_metadata().await?;
+    kafka.check_visible(topics).await?;
     let described = stream::iter(groups.iter().cloned())
         .map(|group| async move {
             let state = kafka.describe_group(&group).await?;
@@ -68,7 +69,10 @@ pub async fn ends(
     before: &Metadata,
 ) -> Result<(BTreeMap<TopicPartition, End>, Arc<Metadata>), EndsError> {
     let metadata = kafka.refresh_metadata().await?;
-    let id = |metadata: &Metadata, topic: &TopicName| metadata.topics.get(topic).map(|info| info.id);
+    // One that is hidden from us must not pass for one that was deleted.
+    kafka.check_visible(topics).await?;
+    let id =
+        |metadata: &Metadata, topic: &TopicName| metadata.topics.get(topic).map(|info| info.id);
     let is_other = |topic: &&TopicName| {
         let then = id(before, topic);
         then.is_some() && then != id(&metadata, topic)

@@ -14,7 +14,7 @@ use cutline_protocol::{
     Coordinator, CoordinatorConfig, CoordinatorOutput, Cut, End, EpochOutcome, IdleOffsets,
     ManifestAnswer, Moment, Registration, Rules, Topology, ViewSnapshot,
 };
-use cutline_store::{CheckpointStatus, Manifest, StoreError};
+use cutline_store::Manifest;
 use cutline_telemetry::Span;
 use cutline_wire::client::Metadata;
 use jiff::Timestamp;
@@ -27,6 +27,7 @@ use tokio::{
 
 use super::{
     EpochRequest, EpochResult, RunningEpoch, broker,
+    decision::decide,
     manifest::{Surroundings, manifest_of},
     tables::{self, Tables},
     view,
@@ -35,11 +36,6 @@ use crate::{app::App, config::Channels, registry::LinkEvent};
 
 /// A stale list of ends is asked for again no faster than this.
 const ENDS_AGAIN: Duration = Duration::from_millis(5);
-/// How often a decision is tried when the store does not answer, and the longest pause before the second try; it doubles up
-/// to the last. Nobody is held meanwhile, and together they outlast the first times that the store's breaker is open.
-const DECISIONS_MAX: u32 = 8;
-const DECISION_PAUSE: Duration = Duration::from_millis(200);
-const DECISION_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What came back from Kafka or the store.
 enum Answer {
@@ -458,44 +454,4 @@ fn failed(running: &RunningEpoch, reason: String) -> Manifest {
     manifest.trace_id = running.trace.trace_id();
     manifest.savepoint = running.savepoint.clone();
     manifest
-}
-
-/// Writes the decision on an epoch, once, whatever it takes; a store that is out of reach is asked again for a while.
-pub(super) async fn decide(app: &App, manifest: &Manifest) -> ManifestAnswer {
-    let mut pause = DECISION_PAUSE;
-    let mut tries = 1;
-    loop {
-        let error = match app.repository.decide(manifest).await {
-            Ok(()) => return ManifestAnswer::Created,
-            Err(StoreError::AlreadyDecided { .. }) => return ManifestAnswer::Taken,
-            Err(error) => error,
-        };
-        tracing::warn!(epoch = manifest.epoch.0, %error, "the decision on an epoch is not written yet");
-        if tries >= DECISIONS_MAX || !error.is_retryable() {
-            return standing(app, manifest, &error).await;
-        }
-        // Full jitter, but for the hint of a breaker that nothing can succeed before.
-        let least = match error {
-            StoreError::NotAsked { again_in_ms, .. } => Duration::from_millis(again_in_ms),
-            _ => Duration::ZERO,
-        };
-        let wait = pause.mul_f64(rand::random()).max(least);
-        tokio::time::sleep(wait.min(DECISION_PAUSE_MAX)).await;
-        pause = (pause * 2).min(DECISION_PAUSE_MAX);
-        tries += 1;
-    }
-}
-
-/// What became of a decision whose writing ended in an error.
-async fn standing(app: &App, manifest: &Manifest, error: &StoreError) -> ManifestAnswer {
-    let same = |found: CheckpointStatus| match manifest.status {
-        cutline_store::Outcome::Completed => found == CheckpointStatus::Completed,
-        cutline_store::Outcome::Failed => found == CheckpointStatus::Failed,
-    };
-    match app.repository.status(manifest.epoch).await {
-        // Whoever wrote it, nobody but this run decides its epochs as COMPLETED.
-        Ok(found) if same(found) => ManifestAnswer::Created,
-        Ok(CheckpointStatus::Incomplete) | Err(_) => ManifestAnswer::Unknown(error.to_string()),
-        Ok(_) => ManifestAnswer::Taken,
-    }
 }

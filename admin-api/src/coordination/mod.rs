@@ -7,6 +7,7 @@ mod barriers;
 mod broker;
 mod channels;
 mod claim;
+mod decision;
 mod driver;
 mod manifest;
 mod pace;

@@ -8,7 +8,7 @@ use cutline_protocol::ManifestAnswer;
 use cutline_store::{CheckpointStatus, CheckpointSummary, Manifest, Repository, StoreError};
 use jiff::Timestamp;
 
-use super::{claim::installation, driver::decide};
+use super::{claim::installation, decision::decide};
 use crate::{app::App, problem::Problem};
 
 /// How often it is looked for epochs that nobody runs.

@@ -106,7 +106,7 @@ impl<'a> Annotations<'a> {
         match ours.find(|name| !KNOWN.contains(name)) {
             Some(name) => Err(self.wrong(
                 name,
-                &format!("there is none of this name; there are {}", KNOWN.join(", ")),
+                format!("there is none of this name; there are {}", KNOWN.join(", ")),
             )),
             None => Ok(()),
         }

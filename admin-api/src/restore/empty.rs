@@ -72,6 +72,10 @@ pub async fn empty_group(app: &App, group: &GroupId) -> Result<(), RestoreError>
             .force_leave(group, described.kind, &described.members)
             .await;
         if let Err(error) = left {
+            if matches!(error, ClientError::Denied { .. }) {
+                // Members stay however long is waited.
+                return Err(error.into());
+            }
             // A rebalance may be in the way; the next look tells who is left.
             tracing::debug!(%error, %group, "members not gone yet");
         }

@@ -51,6 +51,9 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
     {{- with include "cutline.tls.mount" (dict "root" .root "values" $values) | trim }}
     {{- . | nindent 4 }}
     {{- end }}
+    {{- with include "cutline.kafka.mount" (dict "secret" $values.kafka.security.sidecarSecret) | trim }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- if eq $values.store.type "file" }}
     {{- include "cutline.store.mount" . | nindent 4 }}
     {{- end }}
@@ -72,6 +75,10 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
   {{- end }}
 - {name: CUTLINE_DEPLOYMENT, value: {{ $values.deployment | quote }}}
 - {name: CUTLINE_KAFKA, value: {{ required "kafka.bootstrap is needed: some brokers, HOST:PORT with commas" $values.kafka.bootstrap | quote }}}
+{{- include "cutline.kafka.environment" (dict "values" $values "secret" $values.kafka.security.sidecarSecret) }}
+{{- if eq $values.kafka.security.appSasl "sidecar" }}
+- {name: CUTLINE_APP_SASL, value: sidecar}
+{{- end }}
 - {name: CUTLINE_LISTEN, value: "127.0.0.1:{{ $sidecar.port }}"}
 - {name: CUTLINE_METRICS, value: "0.0.0.0:{{ $sidecar.metricsPort }}"}
 # The kubelet and Prometheus ask from outside the pod; a NetworkPolicy of the application's says who else may.
@@ -145,6 +152,7 @@ StatefulSet keep theirs, which state by instance needs. rebuildable: topics whos
 {{- with include "cutline.tls.volume" (dict "root" .root "values" $values) | trim }}
 {{ . }}
 {{- end }}
+{{- include "cutline.kafka.volume" (dict "secret" $values.kafka.security.sidecarSecret) }}
 {{- if eq $values.store.type "file" }}
 {{ include "cutline.store.volume" (dict "claim" (include "cutline.claim" (dict "root" .root "values" $values))) }}
 {{- end }}

@@ -191,4 +191,3 @@ pub fn path() -> Result<PathBuf, Failure> {
 fn is_default(files: &tls::Files) -> bool {
     *files == tls::Files::default()
 }
-

@@ -5,23 +5,24 @@
 //! mistaken for a lost broker.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use cutline_model::Offset;
+use cutline_model::{Offset, TopicName};
+use cutline_security::Security;
+use cutline_wire::client::{Acl, Client, ClientError};
+use parking_lot::Mutex;
 use rdkafka::{
-    ClientConfig, Message, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
+    Message, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
     error::{KafkaError, RDKafkaErrorCode},
-    producer::{FutureProducer, FutureRecord},
+    producer::{FutureProducer, FutureRecord, Producer},
 };
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
+    librdkafka::{Librdkafka, config},
     record::{Record, topic_name},
     state::ControlState,
 };
@@ -35,6 +36,11 @@ const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest record: bounds how many mask ranges can be in force.
 const RECORD_BYTES_MAX: &str = "8388608";
 
+/// One partition of one topic is all there is.
+const PARTITIONS: i32 = 1;
+/// The brokers' own number.
+const REPLICATION: i16 = -1;
+
 /// Where the control topic is.
 #[derive(Clone, Debug)]
 pub struct ControlOptions {
@@ -44,8 +50,8 @@ pub struct ControlOptions {
     pub deployment: String,
     /// Who connects, for the broker's logs.
     pub client_id: String,
-    /// librdkafka's settings for the connection's security.
-    pub kafka: BTreeMap<String, String>,
+    /// How brokers are reached, and librdkafka's other settings.
+    pub security: Security,
 }
 
 /// What can go wrong.
@@ -58,6 +64,26 @@ pub enum ControlError {
         topic: String,
         /// Kafka's word.
         source: KafkaError,
+    },
+    /// It could not be looked for or created.
+    #[error("the control topic {topic}: {source}")]
+    Create {
+        /// The topic.
+        topic: String,
+        /// Why.
+        source: ClientError,
+    },
+    /// A right is missing.
+    #[error(
+        "CL0611 the control topic {topic}: {needs} is needed, and no ACL grants it to this program's Kafka user ({code})"
+    )]
+    Denied {
+        /// The topic.
+        topic: String,
+        /// What is missing.
+        needs: Acl,
+        /// Kafka's word.
+        code: RDKafkaErrorCode,
     },
     /// The tail did not reach an offset in time.
     #[error("the control topic {topic} was not read up to offset {offset} within {waited:?}")]
@@ -74,31 +100,38 @@ pub enum ControlError {
 /// A live connection to the control topic. Dropping it ends the tail.
 pub struct ControlTopic {
     topic: String,
-    producer: FutureProducer,
+    producer: FutureProducer<Librdkafka>,
+    /// What keeps the tail from reading.
+    denied: Arc<Mutex<Option<RDKafkaErrorCode>>>,
     state: watch::Receiver<Arc<ControlState>>,
     fresh: watch::Receiver<Instant>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl ControlTopic {
-    /// Connects, creates the topic when it is absent, and starts to tail it from its beginning.
+    /// Connects, creates the topic through `client` when it is absent, and starts to tail it from its beginning.
     ///
     /// # Errors
     /// When Kafka cannot be reached or refuses.
-    pub async fn open(options: &ControlOptions) -> Result<Self, ControlError> {
+    pub async fn open(options: &ControlOptions, client: &Client) -> Result<Self, ControlError> {
         let topic = topic_name(&options.deployment);
         let kafka = |source| ControlError::Kafka {
             topic: topic.clone(),
             source,
         };
-        create(options, &topic).await.map_err(kafka)?;
-        let producer: FutureProducer = config(options)
+        let created = create(client, &TopicName::from(topic.as_str())).await;
+        created.map_err(|source| ControlError::Create {
+            topic: topic.clone(),
+            source,
+        })?;
+        let context = || Librdkafka::new(options.security.clone());
+        let producer = config(options)
             .set("enable.idempotence", "true")
             .set("linger.ms", "0")
             .set("message.max.bytes", RECORD_BYTES_MAX)
-            .create()
+            .create_with_context(context())
             .map_err(kafka)?;
-        let consumer: StreamConsumer = config(options)
+        let consumer: StreamConsumer<Librdkafka> = config(options)
             .set(
                 "group.id",
                 format!("__cutline.{}.control", options.deployment),
@@ -106,7 +139,7 @@ impl ControlTopic {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("fetch.wait.max.ms", "500")
-            .create()
+            .create_with_context(context())
             .map_err(kafka)?;
         let mut assignment = TopicPartitionList::new();
         assignment
@@ -116,13 +149,21 @@ impl ControlTopic {
         let (state_tx, state) = watch::channel(Arc::new(ControlState::default()));
         let (fresh_tx, fresh) = watch::channel(Instant::now());
         let consumer = Arc::new(consumer);
+        let denied = Arc::new(Mutex::new(None));
+        let reading = tail(
+            Arc::clone(&consumer),
+            state_tx,
+            Arc::clone(&denied),
+            topic.clone(),
+        );
         let tasks = vec![
-            tokio::spawn(tail(Arc::clone(&consumer), state_tx)),
+            tokio::spawn(reading),
             tokio::spawn(stay_fresh(consumer, topic.clone(), state.clone(), fresh_tx)),
         ];
         Ok(Self {
             topic,
             producer,
+            denied,
             state,
             fresh,
             tasks,
@@ -152,10 +193,7 @@ impl ControlTopic {
             .key(&key)
             .payload(&value);
         let sent = self.producer.send(message, APPEND_TIMEOUT).await;
-        let delivery = sent.map_err(|(source, _)| ControlError::Kafka {
-            topic: self.topic.clone(),
-            source,
-        })?;
+        let delivery = sent.map_err(|(source, _)| self.not_appended(source))?;
         // A probe is read back by who wrote it, and is no step of anything.
         if !matches!(record, Record::Probe { .. }) {
             cutline_crash::here(&format!("appended {key} to the control topic"));
@@ -176,6 +214,7 @@ impl ControlTopic {
         .await;
         match reached {
             Ok(Ok(state)) => Ok(Arc::clone(&state)),
+            _ if self.denied.lock().is_some() => Err(self.not_read()),
             _ => Err(ControlError::Behind {
                 topic: self.topic.clone(),
                 offset,
@@ -197,47 +236,75 @@ impl ControlTopic {
     }
 }
 
+impl ControlTopic {
+    /// A producer that may write to no topic at all is not even given an id, and is dead then.
+    fn not_appended(&self, source: KafkaError) -> ControlError {
+        let fatal = self.producer.client().fatal_error().map(|(code, _)| code);
+        let code = fatal.or(source.rdkafka_error_code());
+        match code.filter(|code| is_denial(*code)) {
+            Some(code) => self.denied("WRITE", code),
+            None => ControlError::Kafka {
+                topic: self.topic.clone(),
+                source,
+            },
+        }
+    }
+
+    fn not_read(&self) -> ControlError {
+        let code = *self.denied.lock();
+        self.denied(
+            "READ",
+            code.unwrap_or(RDKafkaErrorCode::TopicAuthorizationFailed),
+        )
+    }
+
+    fn denied(&self, operation: &'static str, code: RDKafkaErrorCode) -> ControlError {
+        ControlError::Denied {
+            topic: self.topic.clone(),
+            needs: Acl::topic(operation, &TopicName::from(self.topic.as_str())),
+            code,
+        }
+    }
+}
+
 impl Drop for ControlTopic {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
-fn config(options: &ControlOptions) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", &options.bootstrap)
-        .set("client.id", &options.client_id);
-    config
-        .set("allow.auto.create.topics", "false")
-        .set("reconnect.backoff.max.ms", "1000");
-    for (key, value) in &options.kafka {
-        config.set(key, value);
-    }
-    config
+fn is_denial(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed
+    )
 }
 
-async fn create(options: &ControlOptions, topic: &str) -> Result<(), KafkaError> {
-    let admin: AdminClient<DefaultClientContext> = config(options).create()?;
-    let wanted = NewTopic::new(topic, 1, TopicReplication::Fixed(-1))
-        .set("cleanup.policy", "compact")
-        .set("max.message.bytes", RECORD_BYTES_MAX);
-    let timeout = AdminOptions::new()
-        .operation_timeout(Some(APPEND_TIMEOUT))
-        .request_timeout(Some(APPEND_TIMEOUT));
-    for answer in admin.create_topics([&wanted], &timeout).await? {
-        match answer {
-            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((_, code)) => return Err(KafkaError::AdminOp(code)),
-        }
+/// Looked for first: whoever may use the topic that is there need not be allowed to create it.
+async fn create(client: &Client, topic: &TopicName) -> Result<(), ClientError> {
+    let exists = client.retrying(|client| async move { client.topic_exists(topic).await });
+    if exists.await? {
+        return Ok(());
     }
-    Ok(())
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("max.message.bytes", RECORD_BYTES_MAX),
+    ];
+    client
+        .create_topic(topic, PARTITIONS, REPLICATION, &settings)
+        .await
 }
 
-async fn tail(consumer: Arc<StreamConsumer>, state: watch::Sender<Arc<ControlState>>) {
+async fn tail(
+    consumer: Arc<StreamConsumer<Librdkafka>>,
+    state: watch::Sender<Arc<ControlState>>,
+    denied: Arc<Mutex<Option<RDKafkaErrorCode>>>,
+    topic: String,
+) {
     loop {
         match consumer.recv().await {
             Ok(message) => {
+                denied.lock().take();
                 let offset = Offset(message.offset());
                 let record = match message.payload().map(Record::from_json) {
                     Some(Ok(record)) => Some(record),
@@ -257,13 +324,20 @@ async fn tail(consumer: Arc<StreamConsumer>, state: watch::Sender<Arc<ControlSta
                 });
             }
             // librdkafka reconnects by itself; how long that lasts is what `staleness` tells.
-            Err(error) => tracing::debug!(%error, "control topic unreachable"),
+            Err(error) => match error.rdkafka_error_code().filter(|code| is_denial(*code)) {
+                None => tracing::debug!(%error, "control topic unreachable"),
+                Some(code) => {
+                    if denied.lock().replace(code).is_none() {
+                        tracing::error!(%error, "CL0611 the control topic is not read: READ on topic {topic} is needed, and no ACL grants it");
+                    }
+                }
+            },
         }
     }
 }
 
 async fn stay_fresh(
-    consumer: Arc<StreamConsumer>,
+    consumer: Arc<StreamConsumer<Librdkafka>>,
     topic: String,
     state: watch::Receiver<Arc<ControlState>>,
     fresh: watch::Sender<Instant>,

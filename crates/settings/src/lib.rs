@@ -6,6 +6,7 @@
 //! kinds.
 
 mod file;
+pub mod kafka;
 mod value;
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, process::ExitCode};
@@ -68,6 +69,8 @@ pub struct Program {
     pub about: &'static str,
     /// Its settings.
     pub keys: &'static [Key],
+    /// Settings that other programs have too.
+    pub shared: &'static [Key],
     /// Groups whose keys are somebody else's, such as `kafka`: every key in them is taken as it is.
     pub open_groups: &'static [&'static str],
 }
@@ -120,6 +123,9 @@ pub enum SettingsError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Values that are understood and cannot be used, alone or together.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 impl Program {
@@ -144,7 +150,7 @@ impl Program {
             Some(path) => self.read(&PathBuf::from(path))?,
             None => BTreeMap::new(),
         };
-        for key in self.keys {
+        for key in self.all() {
             let given = given(&matches, key);
             if !given.is_empty() {
                 values.insert(key.name.to_owned(), given);
@@ -186,10 +192,7 @@ impl Program {
             .into_iter()
             .map(|(key, values)| {
                 let key = self.known(key)?;
-                let is_many = self
-                    .keys
-                    .iter()
-                    .any(|known| known.many && known.name == key);
+                let is_many = self.all().any(|known| known.many && known.name == key);
                 // What is one value is written as a list for reading only.
                 let values = if is_many {
                     values
@@ -211,7 +214,7 @@ impl Program {
             return Ok(key);
         }
         let spelled = key.replace('_', "-");
-        if self.keys.iter().any(|known| known.name == spelled) {
+        if self.all().any(|known| known.name == spelled) {
             return Ok(spelled);
         }
         let nearest = self.nearest(&spelled);
@@ -220,9 +223,14 @@ impl Program {
 
     fn nearest(&self, key: &str) -> Option<String> {
         let likeness = |known: &Key| strsim::jaro_winkler(key, known.name);
-        let all = self.keys.iter();
-        let best = all.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+        let best = self
+            .all()
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
         (likeness(best) >= LIKENESS_MIN).then(|| best.name.to_owned())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'static Key> {
+        self.keys.iter().chain(self.shared)
     }
 
     fn command(&self) -> Command {
@@ -235,7 +243,7 @@ impl Program {
                 help: "A YAML file with any of these settings, by the same names with dots",
                 many: false,
             }));
-        for key in self.keys {
+        for key in self.all() {
             command = command.arg(argument(key));
         }
         command
@@ -312,6 +320,8 @@ fn argument(key: &Key) -> Arg {
     Arg::new(key.name)
         .long(flag)
         .env(variable)
+        // Whoever asks for help does not ask for passwords.
+        .hide_env_values(true)
         .value_name(key.value)
         .help(key.help)
         .action(if key.many {
@@ -357,6 +367,7 @@ mod tests {
             Key::one("kafka", "HOST:PORT", "which"),
             Key::many("state", "SPEC", "what"),
         ],
+        shared: &[],
         open_groups: &["kafka"],
     };
 

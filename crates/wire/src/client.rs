@@ -4,6 +4,7 @@
 //! caches, and repeats what may be repeated until a budget is spent. It promises that every call ends: with an answer,
 //! or with an error within the request time limit. It decides nothing.
 
+mod acl;
 mod admin;
 mod commit;
 mod connection;
@@ -16,16 +17,23 @@ mod producer;
 mod sizes;
 mod transaction;
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use cutline_model::GroupId;
+use cutline_security::Security;
 use kafka_protocol::{
     messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader},
     protocol::{Encodable, Request, StrBytes, VersionRange},
 };
 use tokio::sync::Mutex;
 
+pub use acl::{Acl, Resource};
 pub use admin::TopicConfig;
 pub use error::ClientError;
 pub use fetching::FetchedRecords;
@@ -36,7 +44,7 @@ pub use producer::ProducerId;
 pub use transaction::{ActiveProducer, TransactionInfo};
 
 use connection::Connection;
-pub(crate) use error::check;
+pub(crate) use error::{check, check_all};
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -49,6 +57,8 @@ pub struct ClientOptions {
     pub retry_budget: Duration,
     /// The longest pause before the first repetition; it doubles up to [`BACKOFF_MAX`]. Each is anything up to that.
     pub backoff: Duration,
+    /// How brokers are reached.
+    pub security: Security,
 }
 
 /// The longest pause between two repetitions.
@@ -61,6 +71,7 @@ impl Default for ClientOptions {
             request_timeout: Duration::from_secs(10),
             retry_budget: Duration::from_secs(20),
             backoff: Duration::from_millis(10),
+            security: Security::default(),
         }
     }
 }
@@ -98,10 +109,22 @@ impl Client {
                 coordinators: parking_lot::RwLock::default(),
             }),
         };
-        client
+        let met = client
             .retrying(|client| async move { client.refresh_metadata().await })
-            .await?;
-        Ok(client)
+            .await;
+        match met {
+            Ok(_) => Ok(client),
+            Err(ClientError::Lost(reason)) => Err(client.turned_away(&reason)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A listener that expects another protocol closes the connection without a word.
+    fn turned_away(&self, reason: &str) -> ClientError {
+        let protocol = self.inner.options.security.protocol();
+        ClientError::Lost(format!(
+            "{reason}; kafka.security.protocol is {protocol}: is that what this listener expects?"
+        ))
     }
 
     /// How this client behaves.
@@ -164,7 +187,7 @@ impl Client {
                 Err(error) => Err(error),
             };
             match called {
-                Err(error) if error.is_connection() => last = error,
+                Err(error) if error.is_connection() || error.is_distrust() => last = error,
                 other => return other,
             }
         }
@@ -197,6 +220,14 @@ impl Client {
                 Err(error) if error.is_retryable() => error,
                 other => return other,
             };
+            if let ClientError::NoPartition(partition) = &error {
+                // Waiting does not help where we are not let see it.
+                let hidden = BTreeSet::from([partition.topic.clone()]);
+                if let Err(denied @ ClientError::Denied { .. }) = self.check_visible(&hidden).await
+                {
+                    return Err(denied);
+                }
+            }
             if tokio::time::Instant::now() + pause > deadline {
                 return Err(error);
             }
@@ -218,11 +249,20 @@ impl Client {
         };
         // The slot is locked while connecting, so that two callers do not open two connections to one broker.
         let mut slot = slot.lock().await;
-        if let Some(connection) = slot.as_ref().filter(|held| held.is_open()) {
+        if let Some(connection) = slot
+            .as_ref()
+            .filter(|held| held.is_open() && !held.is_due())
+        {
             return Ok(connection.clone());
         }
-        let limit = self.inner.options.request_timeout;
-        let mut connection = Connection::open(address, limit).await?;
+        let ClientOptions {
+            request_timeout,
+            security,
+            client_id,
+            ..
+        } = &self.inner.options;
+        let opened = Connection::open(address, *request_timeout, security, client_id);
+        let mut connection = opened.await?;
         let versions = self.negotiate(&connection).await?;
         connection.set_versions(versions);
         let connection = Arc::new(connection);

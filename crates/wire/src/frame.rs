@@ -1,7 +1,8 @@
 //! Size-prefixed frames: how Kafka's requests and responses stand in a TCP stream.
 //!
 //! A frame stays opaque: only its size is read here, and of a request the header's fixed part. A size that is
-//! negative or beyond the limit is an error before a byte of the frame is stored.
+//! negative or beyond the limit is an error before a byte of the frame is stored. A frame can also be opened and taken
+//! piece by piece while it is coming; what is left of it when the next is asked for is passed over.
 
 use std::io;
 
@@ -59,6 +60,12 @@ pub enum FrameError {
 pub struct Frame(Bytes);
 
 impl Frame {
+    /// A frame of ours: `whole` begins with its size prefix.
+    #[must_use]
+    pub fn of(whole: Bytes) -> Self {
+        Self(whole)
+    }
+
     /// The bytes as they stand on the wire, prefix included.
     #[must_use]
     pub fn whole(&self) -> &Bytes {

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::{
     batch::batches,
-    client::{Client, ClientError, Spot, check},
+    client::{Acl, Client, ClientError, Spot, check, check_all},
 };
 
 /// How long one AddPartitionsToTxn or EndTxn is repeated while the coordinator is busy or moving.
@@ -240,18 +240,23 @@ impl MarkerWriter {
             max: ADD_VERSION_MAX,
         };
         let response = self.client.call_within(node, request, versions).await?;
-        for topic in &response.results_by_topic_v3_and_below {
-            for partition in &topic.results_by_partition {
+        let id = self.transactional_id.as_str();
+        let topics = response.results_by_topic_v3_and_below.iter();
+        check_all(topics.flat_map(|topic| {
+            let name = topic.name.as_str();
+            topic.results_by_partition.iter().map(move |partition| {
+                let index = partition.partition_index;
                 check(partition.partition_error_code, || {
-                    format!(
-                        "marking {}-{}",
-                        topic.name.as_str(),
-                        partition.partition_index
-                    )
-                })?;
-            }
-        }
-        Ok(())
+                    format!("marking {name}-{index}")
+                })
+                .map_err(|error| {
+                    error.needs(&[
+                        Acl::topic("WRITE", &name.into()),
+                        Acl::transactional_id("WRITE", id),
+                    ])
+                })
+            })
+        }))
     }
 
     async fn end(&mut self, pair: MarkerId, deadline: Instant) -> Result<(), MarkerError> {
@@ -276,6 +281,7 @@ impl MarkerWriter {
         };
         let response = self.client.call_within(node, request, versions).await?;
         check(response.error_code, || "ending a marking".to_owned())
+            .map_err(|error| error.needs(&[Acl::transactional_id("WRITE", &self.transactional_id)]))
     }
 
     // True when the request is to be sent again, after a pause. Adding the same partitions twice and committing twice

@@ -220,7 +220,7 @@ async fn addresses_in_a_fetch_response_are_noticed() {
 fn walk(bytes: &[u8], version: i16, step: usize) -> Option<Vec<(i32, u64)>> {
     let mut passing = FetchPassing::new(version);
     let (mut at, mut here, mut counted, mut records) = (0, 0, Vec::new(), 0);
-    while at < bytes.len() {
+    loop {
         let front = &bytes[at..here.max(at)];
         match passing.next(front, bytes.len() - at).ok()? {
             Some(piece) => {
@@ -236,13 +236,13 @@ fn walk(bytes: &[u8], version: i16, step: usize) -> Option<Vec<(i32, u64)>> {
                 }
                 at += piece.bytes;
             }
+            None if at == bytes.len() => return Some(counted),
             None => {
                 assert!(here < bytes.len(), "all is here");
                 here = (here.max(at) + step).min(bytes.len());
             }
         }
     }
-    Some(counted)
 }
 
 fn batch(base: i64, records: i32, bytes: usize, attributes: i16) -> Vec<u8> {

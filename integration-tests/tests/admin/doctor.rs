@@ -6,7 +6,10 @@ use integration_tests::{
     Admin, AdminOptions, Kafka, KafkaOptions, Run, Sidecar, SidecarOptions, binaries::binary,
     ports::free_port, topics::unique_name, wait_for, wait_until,
 };
-use kafka_protocol::messages::{CreateAclsRequest, create_acls_request::AclCreation};
+use kafka_protocol::{
+    messages::{CreateAclsRequest, create_acls_request::AclCreation},
+    protocol::StrBytes,
+};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions as Asking, AlterConfig, ResourceSpecifier},
@@ -171,10 +174,10 @@ async fn deny_writing(kafka: &Kafka, transactional_id: &str) {
     let client = client.expect("the broker runs");
     let acl = AclCreation::default()
         .with_resource_type(ACL_TRANSACTIONAL_ID)
-        .with_resource_name(transactional_id.to_owned().into())
+        .with_resource_name(StrBytes::from_string(transactional_id.to_owned()))
         .with_resource_pattern_type(ACL_LITERAL)
-        .with_principal("User:ANONYMOUS".to_owned().into())
-        .with_host("*".to_owned().into())
+        .with_principal(StrBytes::from_static_str("User:ANONYMOUS"))
+        .with_host(StrBytes::from_static_str("*"))
         .with_operation(ACL_WRITE)
         .with_permission_type(ACL_DENY);
     let request = CreateAclsRequest::default().with_creations(vec![acl]);
@@ -282,7 +285,7 @@ async fn traffic_past_the_sidecars(world: &World) {
     };
     tokio::select! {
         () = look => {}
-        () = polling => {}
+        _ = polling => {}
     }
     drop(outside);
     let producer: FutureProducer = ClientConfig::new()

@@ -89,7 +89,6 @@ pub fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
     documents.iter().filter(of_kind).collect()
 }
 
-
 /// The templates of pods in whatever has one.
 pub fn pods(documents: &[Value]) -> Vec<&Value> {
     documents

@@ -22,7 +22,7 @@ use super::side::PATIENCE;
 const FETCH: i16 = 1;
 /// An API that nobody knows.
 pub const UNKNOWN: i16 = 7_000;
-const PARTITION_FIELDS: i64 = 1 << 40;
+const HIGH_WATERMARK: i64 = 1 << 40;
 
 /// Where a broker would be.
 pub struct Fake {
@@ -169,7 +169,7 @@ pub fn fetched(version: i16, id: i32, partitions: &[Vec<u8>], hint: bool) -> Vec
     let partitions = partitions.iter().zip(0..).map(|(records, index)| {
         PartitionData::default()
             .with_partition_index(index)
-            .with_high_watermark(PARTITION_FIELDS)
+            .with_high_watermark(HIGH_WATERMARK)
             .with_aborted_transactions(None)
             .with_records(Some(Bytes::copy_from_slice(records)))
     });

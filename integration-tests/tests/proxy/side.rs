@@ -11,7 +11,9 @@ use cutline_model::{
     Purpose, Role, Scope, SidecarId, ToSidecar, TopicPartition, View,
 };
 use cutline_protocol::{Process, ProcessConfig, ProcessOutput};
-use cutline_sidecar::proxy::{CONNECTIONS_MAX, Decide, Proxy, ProxyConfig, metrics::Metrics};
+use cutline_sidecar::proxy::{
+    CONNECTIONS_MAX, Decide, Proxy, ProxyConfig, metrics::Metrics, upstream::Upstreams,
+};
 use cutline_wire::client::{Client, ClientOptions};
 use prometheus_client::registry::Registry;
 use rdkafka::{
@@ -77,6 +79,7 @@ impl Side {
         let metrics = Metrics::register(&mut Registry::default());
         let config = ProxyConfig {
             kafka: kafka.split(',').map(str::to_owned).collect(),
+            upstreams: Upstreams::default(),
             listen: "127.0.0.1:0".parse().expect("an address"),
             decide: decide.clone(),
             register: None,

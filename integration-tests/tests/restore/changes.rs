@@ -115,12 +115,12 @@ fn last(attempts: &checkpoints::Attempts) -> &Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_added_while_an_epoch_is_open_are_part_of_it_or_of_the_next() {
-    let flags = ["--drain-timeout", "6s"].map(str::to_owned).into();
+    let flags = ["--drain-timeout", "6s", "--max-pause", "12s"];
     let options = Options {
-        flags,
+        flags: flags.map(str::to_owned).into(),
         ..Options::default()
     };
-    let mut world = World::start(options).await;
+    let world = World::start(options).await;
     let (hook, _sidecar) = hooked(&world).await;
     let mid = world.topic("mid");
     let producer: BaseProducer = ClientConfig::new()
@@ -159,9 +159,10 @@ async fn partitions_added_while_an_epoch_is_open_are_part_of_it_or_of_the_next()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_again_while_an_epoch_is_open_fails_it_and_not_the_next() {
-    let flags = ["--drain-timeout", "6s", "--checkpoint-retries", "0"];
+    let longer = ["--drain-timeout", "6s", "--max-pause", "12s"];
+    let flags = [&longer[..], &["--checkpoint-retries", "0"]].concat();
     let options = Options {
-        flags: flags.map(str::to_owned).into(),
+        flags: flags.into_iter().map(str::to_owned).collect(),
         ..Options::default()
     };
     let world = World::start(options).await;

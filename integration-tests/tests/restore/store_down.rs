@@ -34,11 +34,6 @@ async fn no_application_is_paused_for_an_epoch_that_cannot_be_stored() {
     let declined = declined.unwrap();
     let reason = declined["reason"].as_str().unwrap();
     assert!(reason.contains("writing to the store failed"), "{declined}");
-    // Not even prepared: nobody was held.
-    assert!(
-        declined["duration_ms"].as_u64().unwrap() < 2_000,
-        "{declined}"
-    );
     let mut metrics = String::new();
     for app in [&world.a[0], &world.b[0]] {
         let url = format!("{}/metrics", app.sidecar.metrics_url());

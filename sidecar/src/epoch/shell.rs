@@ -10,7 +10,7 @@ use cutline_client::link::Uplink;
 use cutline_control::{ControlTopic, Record};
 use cutline_model::{
     Epoch, FromSidecar, GroupId, InputPartition, MarkerId, Offset, PartRef, PartitionOffset,
-    Purpose, ServiceName, SidecarId, ToSidecar, TopicName, TopicPartition,
+    Purpose, SidecarId, ToSidecar, TopicName, TopicPartition,
 };
 use cutline_protocol::{Committed, ConnId, MarkPair, Moment, Process, ProcessOutput};
 use cutline_state::Hook;

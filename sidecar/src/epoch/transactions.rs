@@ -76,7 +76,9 @@ impl Transactions {
                 .unwrap_or_default()
         };
         let mut open = BTreeMap::new();
-        if producers.values().any(Option::is_some) {
+        if let Some(id) = producers.values().flatten().next() {
+            // The list leaves out what we may not see and does not say so; asked for one by its id, the broker does.
+            self.began(id).await?;
             for (id, producer) in self.client.open_transactions().await? {
                 if !producers.contains_key(&producer) {
                     continue;

@@ -13,13 +13,15 @@ use cutline_wire::{
     batch::batches,
     fetch::{FetchAsk, TopicKey},
     frame::{Frame, FrameError, FrameReader, RequestHead},
+    login::LoginError,
     produce::ProduceAsk,
+    stream::StreamWriter,
 };
 use kafka_protocol::messages::ApiKey;
 use thiserror::Error;
 use tokio::{
     io::{AsyncWriteExt, Interest},
-    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
+    net::tcp::OwnedReadHalf,
     sync::{mpsc, oneshot, watch},
     time::sleep,
 };
@@ -29,6 +31,7 @@ use super::{
     edit::Segments,
     fetch_answer::answer_error,
     fetch_session::Plan,
+    renewal::Renewal,
     request::{Meaning, Sent, meaning},
     response::api_versions_refused,
     session::{Answer, Pending, ProduceGuard, Session},
@@ -63,6 +66,14 @@ pub enum AppEnd {
     /// The sidecar ends: nothing more is taken from the application.
     #[error("the sidecar ends")]
     Draining,
+    /// It authenticates although the sidecar does.
+    #[error(
+        "the application authenticates by itself, and --app-sasl is sidecar: take its credentials away, or set passthrough"
+    )]
+    TwoUsers,
+    /// The sidecar's own authentication.
+    #[error("CL0610 authenticating again: {0}")]
+    Login(#[from] LoginError),
 }
 
 impl From<cutline_wire::reader::Malformed> for AppEnd {
@@ -78,11 +89,15 @@ pub struct App {
     /// The application.
     pub reader: FrameReader<OwnedReadHalf>,
     /// The broker.
-    pub writer: OwnedWriteHalf,
+    pub writer: StreamWriter,
     /// Answers owed.
     pub pending: mpsc::Sender<Pending>,
     /// Requests of ours: something harmless is to be asked, the sender told when it is answered.
     pub asks: mpsc::Receiver<oneshot::Sender<()>>,
+    /// True while the application authenticates: the broker takes nothing else then.
+    pub authenticates: bool,
+    /// When the sidecar authenticates again in its place.
+    pub renewal: Renewal,
     /// True while the application is fenced.
     pub fence: watch::Receiver<bool>,
     /// True once the sidecar ends.
@@ -105,7 +120,7 @@ impl App {
                 biased;
                 () = falls(&mut self.fence) => return Err(self.fenced().await),
                 () = falls(&mut self.drain) => return Err(AppEnd::Draining),
-                Some(asked) = self.asks.recv() => self.ask(asked).await?,
+                Some(asked) = self.asks.recv(), if !self.authenticates => self.ask(asked).await?,
                 () = sleep(IDLE_AFTER), if self.reader.keeps_memory() => self.reader.shrink(),
                 frame = self.reader.next() => {
                     let frame = frame?.ok_or(AppEnd::Closed)?;
@@ -123,6 +138,7 @@ impl App {
                 version: head.api_version,
             });
         }
+        self.authenticate(&head).await?;
         let decides = self.session.shared.decide.has_core();
         match ApiKey::try_from(head.api_key) {
             Ok(ApiKey::Fetch) if decides => self.fetch(frame, head).await,
@@ -142,6 +158,21 @@ impl App {
                     .await
             }
         }
+    }
+
+    // Sees to it that only the one or the other of us authenticates, and that what the application asks now is answered.
+    async fn authenticate(&mut self, head: &RequestHead) -> Result<(), AppEnd> {
+        let key = ApiKey::try_from(head.api_key);
+        let handshake = matches!(key, Ok(ApiKey::SaslHandshake));
+        self.authenticates =
+            handshake || self.authenticates && matches!(key, Ok(ApiKey::SaslAuthenticate));
+        if handshake && self.session.shared.upstreams.stands_in().is_some() {
+            return Err(AppEnd::TwoUsers);
+        }
+        if self.renewal.is_due() {
+            self.renew().await?;
+        }
+        Ok(())
     }
 
     fn reads(&self, head: &RequestHead) -> bool {
@@ -226,6 +257,7 @@ impl App {
                 .to_broker_bytes
                 .inc_by(bytes.len() as u64);
             self.writer.write_all(&bytes).await?;
+            self.writer.flush().await?;
             return Ok(());
         }
         let guard = ProduceGuard::new(&self.session, ticket, sent);
@@ -322,7 +354,7 @@ impl App {
             .await
     }
 
-    async fn send(
+    pub(super) async fn send(
         &mut self,
         head: &RequestHead,
         answer: Answer,
@@ -332,6 +364,8 @@ impl App {
         let metrics = &self.session.shared.metrics;
         metrics.to_broker_bytes.inc_by(bytes.remaining() as u64);
         self.writer.write_all_buf(&mut bytes).await?;
+        // TLS may keep the end of it.
+        self.writer.flush().await?;
         Ok(())
     }
 
@@ -353,4 +387,4 @@ async fn falls(barrier: &mut watch::Receiver<bool>) {
 }
 
 // Answers are matched by order; the number only helps to see a broken stream.
-const OUR_CORRELATION_ID: i32 = 0x0c07_11fe;
+pub(super) const OUR_CORRELATION_ID: i32 = 0x0c07_11fe;

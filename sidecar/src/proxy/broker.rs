@@ -10,6 +10,7 @@ use cutline_model::{GroupId, MarkerId};
 use cutline_wire::{
     fetch::FetchAnswer,
     frame::{Frame, FrameError, FrameReader, correlation_id},
+    stream::StreamReader,
 };
 use kafka_protocol::{
     ResponseError as KafkaError,
@@ -17,12 +18,7 @@ use kafka_protocol::{
     messages::{EndTxnResponse, InitProducerIdResponse},
 };
 use thiserror::Error;
-use tokio::{
-    io::AsyncWriteExt,
-    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
-    sync::mpsc,
-    time::timeout,
-};
+use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, sync::mpsc, time::timeout};
 
 use super::{
     IDLE_AFTER,
@@ -66,7 +62,7 @@ pub struct Broker {
     /// Shared with the other direction.
     pub session: Arc<Session>,
     /// The broker.
-    pub reader: FrameReader<OwnedReadHalf>,
+    pub reader: FrameReader<StreamReader>,
     /// The application; absent once it has gone.
     pub writer: Option<OwnedWriteHalf>,
     /// Answers owed.
@@ -79,7 +75,7 @@ impl Broker {
     #[must_use]
     pub fn new(
         session: Arc<Session>,
-        reader: FrameReader<OwnedReadHalf>,
+        reader: FrameReader<StreamReader>,
         writer: OwnedWriteHalf,
         pending: mpsc::Receiver<Pending>,
     ) -> Self {
@@ -181,6 +177,11 @@ impl Broker {
                 self.frame(id).await?;
                 // Whoever asked may have stopped waiting.
                 let _gone = asked.send(());
+                return Ok(None);
+            }
+            Answer::Login(asked) => {
+                // The direction that asked is gone when nobody takes it.
+                let _gone = asked.send(self.frame(id).await?);
                 return Ok(None);
             }
             Answer::Broker(meaning) => {

@@ -17,11 +17,10 @@ use super::{
     advertise::Upstream,
     app::{App, AppEnd},
     broker::Broker,
+    renewal::Renewal,
     session::{IN_FLIGHT_MAX, Session},
 };
 
-/// How long connecting to one broker may take: less than a client's own patience, so that it hears of it.
-pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long the broker may take over what an application sent before it went.
 pub const LINGER_LIMIT: Duration = Duration::from_secs(5);
 /// How long an application may take to close a connection that has ended.
@@ -41,15 +40,21 @@ pub async fn serve(
     upstream: Upstream,
 ) {
     let addresses = shared.brokers.addresses(upstream);
-    let Some(broker) = connect(&addresses).await else {
-        tracing::warn!(
-            ?upstream,
-            ?addresses,
-            "no broker can be reached, the application's connection is closed"
-        );
-        return;
+    let broker = match shared.upstreams.open(&addresses).await {
+        Ok(broker) => broker,
+        Err(error) => {
+            tracing::warn!(
+                ?upstream,
+                ?addresses,
+                %error,
+                "no broker can be reached, the application's connection is closed"
+            );
+            return;
+        }
     };
-    let host = match (app.local_addr(), prepare(&app), prepare(&broker)) {
+    let renewal = Renewal::after(broker.renew_after);
+    let broker = broker.stream;
+    let host = match (app.local_addr(), prepare(&app), prepare(broker.tcp())) {
         (Ok(local), Ok(()), Ok(())) => local.ip().to_string(),
         _ => return,
     };
@@ -65,6 +70,8 @@ pub async fn serve(
         writer: broker_writer,
         pending,
         asks: asked,
+        authenticates: false,
+        renewal,
         fence: shared.fence.subscribe(),
         drain: shared.drain.subscribe(),
     };
@@ -119,17 +126,6 @@ async fn carry(conn: ConnId, mut to_broker: App, mut to_app: Broker) {
     let app_closes = async { while let Ok(Some(_frame)) = reader.next().await {} };
     let both = futures_util::future::join(to_app.linger(), app_closes);
     let _late = timeout(CLOSE_LIMIT, both).await;
-}
-
-async fn connect(addresses: &[String]) -> Option<TcpStream> {
-    for address in addresses {
-        match timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) => tracing::debug!(address, %error, "broker cannot be reached"),
-            Err(_) => tracing::debug!(address, "broker does not answer"),
-        }
-    }
-    None
 }
 
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {

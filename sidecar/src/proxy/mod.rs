@@ -19,11 +19,13 @@ pub mod group;
 pub mod landing;
 pub mod metrics;
 pub mod passage;
+pub mod renewal;
 pub mod request;
 pub mod response;
 pub mod session;
 pub mod splice;
 pub mod topics;
+pub mod upstream;
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +40,7 @@ use std::{
 
 use cutline_model::{GroupId, MarkerId, TopicName};
 use cutline_protocol::ConnId;
-use cutline_wire::client::{Client, ClientOptions};
+use cutline_wire::client::Client;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::{
@@ -53,6 +55,7 @@ use group::Groups;
 use metrics::Metrics;
 use splice::Pipes;
 use topics::{SharedTopics, Topics};
+use upstream::Upstreams;
 
 /// How long a fenced connection waits for the answers to its Produces before it is closed all the same.
 pub const FENCE_DRAIN: Duration = Duration::from_secs(5);
@@ -96,6 +99,8 @@ pub trait Register: Send + Sync {
 pub struct ProxyConfig {
     /// `host:port` of some brokers.
     pub kafka: Vec<String>,
+    /// How they are reached.
+    pub upstreams: Upstreams,
     /// Where the application finds the first broker; port 0 for any.
     pub listen: SocketAddr,
     /// Who decides.
@@ -135,6 +140,7 @@ pub struct Shared {
     count: watch::Sender<usize>,
     register: Option<Arc<dyn Register>>,
     kafka: Vec<String>,
+    upstreams: Upstreams,
     client: OnceCell<Client>,
 }
 
@@ -178,7 +184,7 @@ impl Shared {
     pub async fn name_topics(&self, ids: &[[u8; 16]]) {
         let client = self
             .client
-            .get_or_try_init(|| Client::connect(&self.kafka, ClientOptions::default()));
+            .get_or_try_init(|| Client::connect(&self.kafka, self.upstreams.client_options()));
         let client = match client.await {
             Ok(client) => client,
             Err(error) => {
@@ -251,6 +257,7 @@ impl Proxy {
             count: watch::Sender::new(0),
             register: config.register,
             kafka: config.kafka,
+            upstreams: config.upstreams,
             client: OnceCell::new(),
         });
         let mut tasks = JoinSet::new();
@@ -399,11 +406,12 @@ async fn accept(
 }
 
 // Opens the brokers' local ports before anybody asks, so that applications that knew them find them after a restart. A
-// cluster that wants authentication says nothing to us; its brokers are met when the application asks.
+// cluster that wants authentication says nothing to a sidecar without credentials; its brokers are met when the application
+// asks.
 async fn meet_brokers(shared: Arc<Shared>) {
     let client = shared
         .client
-        .get_or_try_init(|| Client::connect(&shared.kafka, ClientOptions::default()));
+        .get_or_try_init(|| Client::connect(&shared.kafka, shared.upstreams.client_options()));
     let metadata = match client.await {
         Ok(client) => client.metadata(),
         Err(error) => {

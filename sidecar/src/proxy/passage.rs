@@ -73,6 +73,8 @@ impl Broker {
                 self.reader.more(ask).await?;
             }
         }
+        // Older versions have nothing after the last records: what those were is told only here.
+        self.look(&mut passing)?;
         Ok(())
     }
 
@@ -97,6 +99,8 @@ impl Broker {
             match piece.what {
                 What::Batch(records) => {
                     passing.records += records;
+                    // Control batches are no data.
+                    passing.bytes += if records > 0 { piece.bytes as u64 } else { 0 };
                     passing.small = piece.bytes < SPLICE_BYTES_MIN;
                 }
                 What::PartitionEnd => self.delivered(passing),
@@ -110,13 +114,16 @@ impl Broker {
 
     fn delivered(&self, passing: &mut Passing) {
         let records = std::mem::take(&mut passing.records);
+        let bytes = std::mem::take(&mut passing.bytes);
         let Some((topic, index)) = passing.walk.partition().filter(|_| records > 0) else {
             return;
         };
         let shared = &self.session.shared;
         let mut fetches = self.session.fetches.lock();
-        if let Some(partition) = fetches.partition(topic, *index, &shared.topics) {
-            shared.metrics.delivered(&partition.topic, records);
+        let partition = fetches.partition(topic, *index, &shared.topics);
+        if let Some(topic) = partition.map(|partition| partition.topic.clone()) {
+            let metrics = &shared.metrics;
+            fetches.counters.delivered(metrics, &topic, records, bytes);
         }
     }
 
@@ -164,7 +171,7 @@ impl Broker {
     // The other half of each connection, where both are plain TCP.
     fn streams(&self) -> Option<(&TcpStream, &TcpStream)> {
         let writer = self.writer.as_ref()?;
-        Some((self.reader.io().as_ref(), writer.as_ref()))
+        Some((self.reader.io().plain()?, writer.as_ref()))
     }
 }
 
@@ -173,8 +180,9 @@ struct Passing {
     walk: FetchPassing,
     /// Bytes that go on without being looked at.
     unseen: usize,
-    /// Records of the partition so far.
+    /// Records of the partition so far, and the bytes of their batches.
     records: u64,
+    bytes: u64,
     /// The last batch was not worth a splice, so that the next will hardly be.
     small: bool,
 }
@@ -185,6 +193,7 @@ impl Passing {
             walk: FetchPassing::new(version),
             unseen: 0,
             records: 0,
+            bytes: 0,
             small: true,
         }
     }

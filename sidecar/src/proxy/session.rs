@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use cutline_protocol::{ConnId, Ticket};
+use cutline_wire::frame::Frame;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -94,6 +95,8 @@ pub enum Answer {
     Here(Bytes),
     /// The broker, to a request of ours; the application never hears of it.
     Ours(oneshot::Sender<()>),
+    /// A message of our own authentication: it goes to whoever authenticates.
+    Login(oneshot::Sender<Frame>),
 }
 
 /// A Produce that was let through. Dropped without an answer, it is lost.

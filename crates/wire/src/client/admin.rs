@@ -12,7 +12,7 @@ use kafka_protocol::{
     },
 };
 
-use super::{Client, ClientError, error::check, metadata::text};
+use super::{Acl, Client, ClientError, error::check, metadata::text};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -76,7 +76,10 @@ impl Client {
             .with_timeout_ms(timeout_ms.unwrap_or(i32::MAX));
         let response = self.call_any(&request).await?;
         for answer in &response.topics {
-            match check(answer.error_code, || format!("creation of {topic}")) {
+            // CREATE on the cluster would do as well, for every topic.
+            let checked = check(answer.error_code, || format!("creation of {topic}"))
+                .map_err(|error| error.needs(&[Acl::topic("CREATE", topic)]));
+            match checked {
                 Err(error) if error.kafka() == Some(ResponseError::TopicAlreadyExists) => {}
                 checked => checked?,
             }
@@ -141,7 +144,8 @@ impl Client {
         let mut configs = BTreeMap::new();
         for result in &response.results {
             let topic = TopicName::from(result.resource_name.as_str());
-            check(result.error_code, || format!("configuration of {topic}"))?;
+            check(result.error_code, || format!("configuration of {topic}"))
+                .map_err(|error| error.needs(&[Acl::topic("DESCRIBE_CONFIGS", &topic)]))?;
             let entries = result.configs.iter();
             let values =
                 entries.filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?)));

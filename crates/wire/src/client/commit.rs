@@ -12,7 +12,7 @@ use kafka_protocol::messages::{
     },
 };
 
-use super::{Client, ClientError, error::check, listing::by_topic, metadata::text};
+use super::{Acl, Client, ClientError, error::check, listing::by_topic, metadata::text};
 
 // A commit from outside the group, which only an empty group takes.
 const NO_GENERATION: i32 = -1;
@@ -123,8 +123,12 @@ impl Client {
         for topic in &response.topics {
             for partition in &topic.partitions {
                 let index = partition.partition_index;
+                let name = topic.name.as_str();
                 let checked = check(partition.error_code, || {
-                    format!("commit of {group} on {}-{index}", topic.name.as_str())
+                    format!("commit of {group} on {name}-{index}")
+                });
+                let checked = checked.map_err(|error| {
+                    error.needs(&[Acl::group("READ", group), Acl::topic("READ", &name.into())])
                 });
                 self.forget_coordinator_on_error(group, &checked);
                 checked?;
@@ -172,14 +176,17 @@ impl Client {
         let response = response?;
         let checked = check(response.error_code, || {
             format!("deleting offsets of {group}")
-        });
+        })
+        .map_err(|error| error.needs(&[Acl::group("DELETE", group)]));
         self.forget_coordinator_on_error(group, &checked);
         checked?;
         for topic in &response.topics {
             for partition in &topic.partitions {
+                let name = topic.name.as_str();
                 check(partition.error_code, || {
-                    format!("deleting an offset of {group} on {}", topic.name.as_str())
-                })?;
+                    format!("deleting an offset of {group} on {name}")
+                })
+                .map_err(|error| error.needs(&[Acl::topic("READ", &name.into())]))?;
             }
         }
         Ok(())
@@ -222,10 +229,13 @@ fn read(
     group: &GroupId,
     response: &OffsetFetchResponse,
 ) -> Result<BTreeMap<TopicPartition, Offset>, ClientError> {
-    check(response.error_code, || format!("offsets of {group}"))?;
+    let describes = [Acl::group("DESCRIBE", group)];
+    check(response.error_code, || format!("offsets of {group}"))
+        .map_err(|error| error.needs(&describes))?;
     let mut found = Vec::new();
     for answer in &response.groups {
-        check(answer.error_code, || format!("offsets of {group}"))?;
+        check(answer.error_code, || format!("offsets of {group}"))
+            .map_err(|error| error.needs(&describes))?;
         for topic in &answer.topics {
             let partitions = topic.partitions.iter();
             found.extend(partitions.map(|at| {
@@ -252,7 +262,8 @@ fn read(
     let mut committed = BTreeMap::new();
     for (topic, index, error, offset) in found {
         let partition = TopicPartition::new(topic.as_str(), index);
-        check(error, || format!("offset of {group} on {partition}"))?;
+        check(error, || format!("offset of {group} on {partition}"))
+            .map_err(|error| error.needs(&[Acl::topic("DESCRIBE", &partition.topic)]))?;
         if offset >= 0 {
             committed.insert(partition, Offset(offset));
         }

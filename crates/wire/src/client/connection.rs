@@ -1,10 +1,12 @@
 //! One connection to one broker, shared by everybody who asks it something.
 //!
 //! Requests are written in order and answers are handed out by correlation id. After a write or read error or an
-//! unanswered request the connection is closed for good; whoever waits is told. It knows frames, not messages.
+//! unanswered request the connection is closed for good; whoever waits is told. It is encrypted and authenticated before
+//! anything is asked, and says when it is to be replaced because its authentication ends. It knows frames, not messages.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI32, Ordering},
@@ -13,6 +15,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use cutline_security::Security;
 use kafka_protocol::{
     messages::ResponseHeader,
     protocol::{Decodable, HeaderVersion, Request, VersionRange},
@@ -20,16 +23,17 @@ use kafka_protocol::{
 use parking_lot::Mutex;
 use tokio::{
     io::AsyncWriteExt,
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
     sync::{Semaphore, oneshot},
     task::JoinHandle,
+    time::Instant,
 };
 
 use super::ClientError;
-use crate::frame::{FrameReader, PREFIX_BYTES, correlation_id};
+use crate::{
+    frame::{FrameError, FrameReader, PREFIX_BYTES, correlation_id},
+    login::{LoginError, log_in},
+    stream::{Stream, StreamReader, StreamWriter},
+};
 
 /// Requests under way on one connection; more wait.
 pub const IN_FLIGHT_MAX: usize = 256;
@@ -41,6 +45,8 @@ const CORRELATION_AT: usize = 8;
 struct Waiting {
     answers: Mutex<HashMap<i32, oneshot::Sender<Bytes>>>,
     closed: AtomicBool,
+    // What TLS said when it broke off. A broker that asks for a certificate says so after the handshake.
+    tls: Mutex<Option<String>>,
 }
 
 impl Waiting {
@@ -53,7 +59,9 @@ impl Waiting {
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    address: String,
+    writer: tokio::sync::Mutex<StreamWriter>,
+    renew_at: Option<Instant>,
     waiting: Arc<Waiting>,
     in_flight: Semaphore,
     next_id: AtomicI32,
@@ -62,20 +70,32 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(address: &str, limit: Duration) -> Result<Self, ClientError> {
-        let connecting = |source| ClientError::Connect {
-            address: address.to_owned(),
-            source,
+    pub(super) async fn open(
+        address: &str,
+        limit: Duration,
+        security: &Security,
+        client_id: &str,
+    ) -> Result<Self, ClientError> {
+        let opening = async {
+            let connected = Stream::connect(address, security).await;
+            let mut stream = connected.map_err(|error| refused(address, error))?;
+            let renew_after = match security.sasl() {
+                None => None,
+                Some(sasl) => {
+                    let logged_in = log_in(&mut stream, sasl, client_id).await;
+                    logged_in.map_err(|error| unknown(address, error))?
+                }
+            };
+            Ok::<_, ClientError>((stream, renew_after))
         };
-        let stream = tokio::time::timeout(limit, TcpStream::connect(address))
-            .await
-            .map_err(|_| ClientError::TimedOut(limit))?
-            .map_err(connecting)?;
-        stream.set_nodelay(true).map_err(connecting)?;
+        let opened = tokio::time::timeout(limit, opening).await;
+        let (stream, renew_after) = opened.map_err(|_| ClientError::TimedOut(limit))??;
         let (reader, writer) = stream.into_split();
         let waiting = Arc::new(Waiting::default());
         Ok(Self {
+            address: address.to_owned(),
             writer: tokio::sync::Mutex::new(writer),
+            renew_at: renew_after.map(|after| Instant::now() + after),
             waiting: waiting.clone(),
             in_flight: Semaphore::new(IN_FLIGHT_MAX),
             next_id: AtomicI32::new(1),
@@ -94,6 +114,12 @@ impl Connection {
 
     pub(super) fn is_open(&self) -> bool {
         !self.waiting.closed.load(Ordering::Acquire)
+    }
+
+    /// True when another should take its place: the broker will soon ask for authentication again. What is under way on this
+    /// one is still answered.
+    pub(super) fn is_due(&self) -> bool {
+        self.renew_at.is_some_and(|at| Instant::now() >= at)
     }
 
     /// Sends an encoded request whose first four bytes are left for its size, and waits for the answer's payload.
@@ -139,14 +165,34 @@ impl Connection {
         writer
             .write_all(&frame)
             .await
-            .map_err(|error| ClientError::Lost(error.to_string()))?;
+            .map_err(|error| self.lost(&error))?;
+        // TLS may keep the end of a request.
+        let flushed = writer.flush().await;
+        flushed.map_err(|error| self.lost(&error))?;
         written.done = true;
         drop(writer);
         let answer = receiver
             .await
-            .map_err(|_| ClientError::Lost("closed by the broker".to_owned()));
+            .map_err(|_| match self.waiting.tls.lock().clone() {
+                Some(reason) => self.broken_off(reason),
+                None => ClientError::Lost("closed by the broker".to_owned()),
+            });
         drop(forget);
         answer
+    }
+
+    fn lost(&self, error: &io::Error) -> ClientError {
+        match cutline_tls::explain(error) {
+            Some(reason) => self.broken_off(reason),
+            None => ClientError::Lost(error.to_string()),
+        }
+    }
+
+    fn broken_off(&self, reason: String) -> ClientError {
+        ClientError::Tls {
+            address: self.address.clone(),
+            reason,
+        }
     }
 }
 
@@ -180,8 +226,16 @@ impl Drop for CloseUnless<'_> {
     }
 }
 
-async fn read(mut reader: FrameReader<OwnedReadHalf>, waiting: Arc<Waiting>) {
-    while let Ok(Some(frame)) = reader.next().await {
+async fn read(mut reader: FrameReader<StreamReader>, waiting: Arc<Waiting>) {
+    loop {
+        let frame = match reader.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => break,
+            Err(error) => {
+                *waiting.tls.lock() = cutline_tls::explain(&error);
+                break;
+            }
+        };
         let Ok(id) = correlation_id(&frame) else {
             break;
         };
@@ -195,6 +249,28 @@ async fn read(mut reader: FrameReader<OwnedReadHalf>, waiting: Arc<Waiting>) {
         }
     }
     waiting.close();
+}
+
+/// What TLS says is wrong is for people; the rest may pass by itself.
+fn refused(address: &str, source: io::Error) -> ClientError {
+    let address = address.to_owned();
+    match cutline_tls::explain(&source) {
+        Some(reason) => ClientError::Tls { address, reason },
+        None => ClientError::Connect { address, source },
+    }
+}
+
+fn unknown(address: &str, error: LoginError) -> ClientError {
+    match error {
+        LoginError::Frame(FrameError::Io(source)) => refused(address, source),
+        LoginError::Frame(FrameError::Cut) => {
+            ClientError::Lost("closed by the broker while authenticating".to_owned())
+        }
+        error => ClientError::Authentication {
+            address: address.to_owned(),
+            reason: error.to_string(),
+        },
+    }
 }
 
 /// Decodes an answer's payload.

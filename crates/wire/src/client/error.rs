@@ -6,6 +6,7 @@ use cutline_model::TopicPartition;
 use kafka_protocol::{ResponseError, error::ParseResponseErrorCode};
 use thiserror::Error;
 
+use super::Acl;
 use crate::{frame::FrameError, reader::Malformed};
 
 /// Why a call has no answer that can be used.
@@ -18,6 +19,34 @@ pub enum ClientError {
         address: String,
         /// Why.
         source: io::Error,
+    },
+    /// TLS: one side does not believe the other, or does not speak it.
+    #[error("CL0601 TLS with {address}: {reason}")]
+    Tls {
+        /// Where to.
+        address: String,
+        /// Why not, in words.
+        reason: String,
+    },
+    /// The broker does not know us, or is not the one it seems to be.
+    #[error("CL0610 authentication at {address}: {reason}")]
+    Authentication {
+        /// Where.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The broker knows us, and we may not.
+    #[error(
+        "CL0611 {what}: {needs} is needed, and no ACL grants it to this program's Kafka user ({error})"
+    )]
+    Denied {
+        /// What was asked for.
+        what: String,
+        /// What is missing.
+        needs: Acl,
+        /// The broker's error.
+        error: ResponseError,
     },
     /// The connection broke; whether the request was carried out is unknown.
     #[error("connection lost: {0}")]
@@ -70,7 +99,7 @@ impl ClientError {
     #[must_use]
     pub fn kafka(&self) -> Option<ResponseError> {
         match self {
-            Self::Kafka { error, .. } => Some(*error),
+            Self::Kafka { error, .. } | Self::Denied { error, .. } => Some(*error),
             _ => None,
         }
     }
@@ -98,6 +127,28 @@ impl ClientError {
         )
     }
 
+    /// True when this broker and we do not trust each other: another may still answer, the same one will not.
+    #[must_use]
+    pub fn is_distrust(&self) -> bool {
+        matches!(self, Self::Tls { .. } | Self::Authentication { .. })
+    }
+
+    /// Names the missing right among `acls`, where the broker says that one is missing.
+    #[must_use]
+    pub(crate) fn needs(self, acls: &[Acl]) -> Self {
+        match self {
+            Self::Kafka { what, error } => match acls.iter().find(|acl| acl.is_missed_by(error)) {
+                Some(needs) => Self::Denied {
+                    what,
+                    needs: needs.clone(),
+                    error,
+                },
+                None => Self::Kafka { what, error },
+            },
+            other => other,
+        }
+    }
+
     // Leaders and coordinators may have moved, unless the coordinator only says that it is busy.
     pub(super) fn wants_metadata(&self) -> bool {
         !matches!(
@@ -105,6 +156,22 @@ impl ClientError {
             Some(ResponseError::ConcurrentTransactions | ResponseError::UnstableOffsetCommit)
         )
     }
+}
+
+/// Turns the error codes of a response's parts into the first error among them, one that names a missing right before others:
+/// what a broker did not attempt because of it comes with an error too.
+pub(crate) fn check_all(
+    parts: impl IntoIterator<Item = Result<(), ClientError>>,
+) -> Result<(), ClientError> {
+    let mut first = Ok(());
+    for part in parts {
+        match part {
+            Err(denied @ ClientError::Denied { .. }) => return Err(denied),
+            Err(error) if first.is_ok() => first = Err(error),
+            _ => {}
+        }
+    }
+    first
 }
 
 /// Turns a response's error code into an error that says `what` was asked for.

@@ -13,7 +13,7 @@ use kafka_protocol::{
     protocol::{Message, VersionRange},
 };
 
-use super::{Client, ClientError, error::check, metadata::text};
+use super::{Acl, Client, ClientError, error::check, metadata::text};
 
 // Up to here topics are named, from version 13 on they are numbered.
 const FETCH_BY_NAME_MAX: i16 = 12;
@@ -121,7 +121,8 @@ fn read(response: FetchResponse) -> Result<BTreeMap<TopicPartition, FetchedRecor
     for topic in response.responses {
         for found in topic.partitions {
             let partition = TopicPartition::new(topic.topic.as_str(), found.partition_index);
-            check(found.error_code, || format!("fetch of {partition}"))?;
+            check(found.error_code, || format!("fetch of {partition}"))
+                .map_err(|error| error.needs(&[Acl::topic("READ", &partition.topic)]))?;
             let aborted = found.aborted_transactions.unwrap_or_default();
             let records = FetchedRecords {
                 records: found.records.unwrap_or_default(),

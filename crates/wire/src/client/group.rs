@@ -6,19 +6,21 @@ use cutline_model::{GroupId, TopicPartition};
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeGroupsRequest,
-        LeaveGroupRequest, ListGroupsRequest,
+        ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeClusterRequest,
+        DescribeGroupsRequest, LeaveGroupRequest, ListGroupsRequest,
         consumer_group_describe_response::{Assignment, Member as DescribedMember},
         describe_groups_response::DescribedGroupMember,
         leave_group_request::MemberIdentity,
     },
 };
 
-use super::{Client, ClientError, error::check, metadata::text};
+use super::{Acl, Client, ClientError, error::check, metadata::text};
 use crate::reader::Reader;
 
 // How a KIP-848 member says that it goes for good; a static member's instance id is then free.
 const LEAVE: i32 = -1;
+// The bit of DESCRIBE (operation 8) among the operations that a broker says are allowed.
+const MAY_DESCRIBE: i32 = 1 << 8;
 
 /// Which group protocol a group speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +136,8 @@ impl Client {
         let response = self.call(node, &request).await?;
         let missing = || ClientError::Missing(group.to_string());
         let described = response.groups.first().ok_or_else(missing)?;
-        check(described.error_code, || format!("description of {group}"))?;
+        check(described.error_code, || format!("description of {group}"))
+            .map_err(|error| error.needs(&[Acl::group("DESCRIBE", group), read_by(group)]))?;
         let epoch = described.group_epoch;
         let members = described.members.iter();
         Ok(GroupState {
@@ -156,7 +159,9 @@ impl Client {
         let response = self.call(node, &request).await?;
         let missing = || ClientError::Missing(group.to_string());
         let described = response.groups.first().ok_or_else(missing)?;
-        match check(described.error_code, || format!("description of {group}")) {
+        let checked = check(described.error_code, || format!("description of {group}"))
+            .map_err(|error| error.needs(&[Acl::group("DESCRIBE", group)]));
+        match checked {
             // Version 6 on says so; before, such a group is described as dead.
             Err(ClientError::Kafka {
                 error: ResponseError::GroupIdNotFound,
@@ -211,7 +216,8 @@ impl Client {
             .with_group_id(text(group.as_str()).into())
             .with_members(leaving.collect());
         let response = self.call(node, &request).await?;
-        gone_is_fine(check(response.error_code, || format!("leaving {group}")))?;
+        let checked = check(response.error_code, || format!("leaving {group}"));
+        gone_is_fine(checked.map_err(|error| error.needs(&[Acl::group("READ", group)])))?;
         for member in &response.members {
             let what = || format!("leave of {} from {group}", member.member_id);
             gone_is_fine(check(member.error_code, what))?;
@@ -229,13 +235,25 @@ impl Client {
                 .with_member_epoch(LEAVE);
             let response = self.call(node, &request).await?;
             let what = || format!("leave of {} from {group}", member.id);
-            gone_is_fine(check(response.error_code, what))?;
+            let checked = check(response.error_code, what);
+            gone_is_fine(checked.map_err(|error| error.needs(&[Acl::group("READ", group)])))?;
         }
         Ok(())
     }
 
-    /// Every group of the cluster.
+    /// Every group of the cluster. Without the right to describe the cluster a broker leaves out groups and does not say so,
+    /// which is an error here.
     pub async fn list_groups(&self) -> Result<BTreeSet<GroupId>, ClientError> {
+        let asked =
+            DescribeClusterRequest::default().with_include_cluster_authorized_operations(true);
+        let cluster = self.call_any(&asked).await?;
+        if cluster.cluster_authorized_operations & MAY_DESCRIBE == 0 {
+            return Err(ClientError::Denied {
+                what: "list of groups".to_owned(),
+                needs: Acl::cluster("DESCRIBE"),
+                error: ResponseError::ClusterAuthorizationFailed,
+            });
+        }
         let mut groups = BTreeSet::new();
         for node in self.metadata().brokers.keys() {
             let response = self.call(*node, &ListGroupsRequest::default()).await?;
@@ -249,6 +267,11 @@ impl Client {
         }
         Ok(groups)
     }
+}
+
+/// A group is described to those only who may describe every topic that its members read; which one is missing is not said.
+fn read_by(group: &GroupId) -> Acl {
+    Acl::topic("DESCRIBE", &format!("(each that {group} reads)").into())
 }
 
 fn gone_is_fine(left: Result<(), ClientError>) -> Result<(), ClientError> {

@@ -9,7 +9,7 @@ use kafka_protocol::messages::{
     list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
 };
 
-use super::{Client, ClientError, error::check, metadata::text};
+use super::{Acl, Client, ClientError, error::check, metadata::text};
 
 /// What offset of a partition is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +121,8 @@ fn read(
     for topic in &response.topics {
         for found in &topic.partitions {
             let partition = TopicPartition::new(topic.name.as_str(), found.partition_index);
-            check(found.error_code, || format!("offset of {partition}"))?;
+            check(found.error_code, || format!("offset of {partition}"))
+                .map_err(|error| error.needs(&[Acl::topic("DESCRIBE", &partition.topic)]))?;
             let offset = ListedOffset {
                 offset: Offset(found.offset),
                 leader_epoch: found.leader_epoch,

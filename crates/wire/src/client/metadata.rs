@@ -3,10 +3,11 @@
 //! Metadata is a snapshot that callers hold; refreshing replaces it. It may be out of date, and whoever acts on it is
 //! told by the broker's answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cutline_model::{TopicName, TopicPartition};
 use kafka_protocol::{
+    ResponseError,
     messages::{
         FindCoordinatorRequest, MetadataRequest, MetadataResponse,
         metadata_request::MetadataRequestTopic,
@@ -14,7 +15,7 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{Client, ClientError, error::check};
+use super::{Acl, Client, ClientError, error::check};
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -165,12 +166,54 @@ impl Client {
 
     /// True when the topic exists; asks for it alone.
     pub async fn topic_exists(&self, topic: &TopicName) -> Result<bool, ClientError> {
-        let asked = MetadataRequestTopic::default().with_name(Some(text(topic.as_str()).into()));
+        let asked = BTreeSet::from([topic.clone()]);
+        Ok(!self.existing(&asked).await?.is_empty())
+    }
+
+    /// Nothing when those of `topics` that the metadata does not have do not exist. A broker leaves out what we may not see, so
+    /// they are asked for by name.
+    ///
+    /// # Errors
+    /// When one of them is there, or may be, and the right to see it is missing.
+    pub async fn check_visible(&self, topics: &BTreeSet<TopicName>) -> Result<(), ClientError> {
+        let known = self.metadata();
+        let unknown = topics
+            .iter()
+            .filter(|topic| !known.topics.contains_key(*topic));
+        let unknown: BTreeSet<TopicName> = unknown.cloned().collect();
+        if !unknown.is_empty() {
+            self.existing(&unknown).await?;
+        }
+        Ok(())
+    }
+
+    async fn existing(
+        &self,
+        topics: &BTreeSet<TopicName>,
+    ) -> Result<BTreeSet<TopicName>, ClientError> {
+        let asked = topics.iter().map(|topic| {
+            MetadataRequestTopic::default().with_name(Some(text(topic.as_str()).into()))
+        });
         let request = MetadataRequest::default()
-            .with_topics(Some(vec![asked]))
+            .with_topics(Some(asked.collect()))
             .with_allow_auto_topic_creation(false);
         let response = self.call_any(&request).await?;
-        Ok(response.topics.iter().any(|topic| topic.error_code == 0))
+        let mut existing = BTreeSet::new();
+        for topic in &response.topics {
+            let name = topic.name.as_ref().map_or("", |name| name.as_str());
+            let name = TopicName::from(name);
+            match check(topic.error_code, || format!("metadata of {name}")) {
+                Ok(()) => {
+                    existing.insert(name);
+                }
+                Err(error) if error.kafka() == Some(ResponseError::TopicAuthorizationFailed) => {
+                    return Err(error.needs(&[Acl::topic("DESCRIBE", &name)]));
+                }
+                // It is not there, or not yet everywhere.
+                Err(_) => {}
+            }
+        }
+        Ok(existing)
     }
 
     /// The leader of `partition`, after a refresh where it is not known.
@@ -203,7 +246,11 @@ impl Client {
             Some(found) => (found.error_code, found.node_id.0),
             None => (response.error_code, response.node_id.0),
         };
-        check(code, || format!("coordinator of {key}"))?;
+        let acl = match key_type {
+            GROUP => Acl::group("DESCRIBE", &key.into()),
+            _ => Acl::transactional_id("DESCRIBE", key),
+        };
+        check(code, || format!("coordinator of {key}")).map_err(|error| error.needs(&[acl]))?;
         if self.metadata().broker(node).is_none() {
             self.refresh_metadata().await?;
         }

@@ -8,7 +8,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Request, VersionRange};
 
-use super::{Client, ClientError, error::check, metadata::text};
+use super::{Acl, Client, ClientError, error::check, metadata::text};
 
 const ALL_REPLICAS: i16 = -1;
 // Up to here topics are named, from version 13 on they are numbered.
@@ -40,6 +40,10 @@ impl Client {
         };
         check(response.error_code, || {
             format!("producer id of {}", transactional_id.unwrap_or("nobody"))
+        })
+        .map_err(|error| match transactional_id {
+            Some(id) => error.needs(&[Acl::transactional_id("WRITE", id)]),
+            None => error.needs(&[Acl::cluster("IDEMPOTENT_WRITE")]),
         })?;
         Ok(MarkerId {
             producer_id: response.producer_id.0,
@@ -126,6 +130,11 @@ impl Client {
             .ok_or_else(|| ClientError::Missing(partition.to_string()))?;
         check(answer.error_code, || {
             format!("produce {} to {partition}", ProduceRequest::KEY)
+        })
+        .map_err(|error| {
+            let id = transactional_id.unwrap_or_default();
+            let topic = Acl::topic("WRITE", &partition.topic);
+            error.needs(&[topic, Acl::transactional_id("WRITE", id)])
         })?;
         cutline_crash::here("appended a batch");
         Ok(Offset(answer.base_offset))

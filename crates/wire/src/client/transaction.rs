@@ -9,7 +9,7 @@ use kafka_protocol::messages::{
     describe_producers_request::TopicRequest,
 };
 
-use super::{Client, ClientError, error::check, listing::by_topic, metadata::text};
+use super::{Acl, Client, ClientError, error::check, listing::by_topic, metadata::text};
 
 /// Kafka's words for a transaction that is open or being ended.
 const OPEN_STATES: [&str; 4] = [
@@ -80,7 +80,8 @@ impl Client {
         let state = response.transaction_states.first().ok_or_else(missing)?;
         check(state.error_code, || {
             format!("description of {transactional_id}")
-        })?;
+        })
+        .map_err(|error| error.needs(&[Acl::transactional_id("DESCRIBE", transactional_id)]))?;
         let topics = state.topics.iter();
         let partitions = topics.flat_map(|topic| {
             let name = topic.topic.as_str();
@@ -159,7 +160,8 @@ impl Client {
             for topic in &answer?.topics {
                 for found in &topic.partitions {
                     let partition = TopicPartition::new(topic.name.as_str(), found.partition_index);
-                    check(found.error_code, || format!("producers of {partition}"))?;
+                    check(found.error_code, || format!("producers of {partition}"))
+                        .map_err(|error| error.needs(&[Acl::topic("READ", &partition.topic)]))?;
                     let producers = found.active_producers.iter().map(|active| ActiveProducer {
                         producer: MarkerId {
                             producer_id: active.producer_id.0,
