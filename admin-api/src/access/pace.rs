@@ -151,6 +151,6 @@ mod tests {
         let problem = pace.enter("one more").unwrap_err();
         assert_eq!((problem.code, problem.code.status), (SATURATED, 503));
         drop(under_way);
-        pace.enter("one more").unwrap();
+        drop(pace.enter("one more").unwrap());
     }
 }

@@ -122,6 +122,8 @@ mod tests {
             reason: Some("a/0 was lost".to_owned()),
             retried_as: None,
             timeline: Timeline(0),
+            trace_id: None,
+            restorable: None,
         }
     }
 

@@ -115,8 +115,12 @@ impl Sasl {
             Credentials::Password { username, password } => {
                 let (name, word) = (username.as_str(), password.reveal());
                 match self.mechanism {
-                    Mechanism::ScramSha256 => State::Scram(scram::Scram::sha256(name, word)),
-                    Mechanism::ScramSha512 => State::Scram(scram::Scram::sha512(name, word)),
+                    Mechanism::ScramSha256 => {
+                        State::Scram(Box::new(scram::Scram::sha256(name, word)))
+                    }
+                    Mechanism::ScramSha512 => {
+                        State::Scram(Box::new(scram::Scram::sha512(name, word)))
+                    }
                     _ => State::Plain(plain::message(name, word)),
                 }
             }
@@ -148,7 +152,7 @@ pub struct Exchange(State);
 
 enum State {
     Plain(Vec<u8>),
-    Scram(scram::Scram),
+    Scram(Box<scram::Scram>),
     Bearer(Token),
 }
 
