@@ -27,6 +27,7 @@ pub mod registry;
 pub mod restore;
 pub mod routes;
 pub mod run;
+mod serve;
 pub mod settings;
 pub mod shared;
 pub mod table;

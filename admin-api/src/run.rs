@@ -3,26 +3,15 @@
 //! What cannot be reached is tried again for as long as it takes; meanwhile probes and people are told what is waited for. A
 //! store that was caught letting two writers win is not tried again: it would pass for a good one some time.
 
-use std::{
-    fmt, io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{
-    Router,
-    extract::connect_info::Connected,
-    serve::{IncomingStream, Listener},
-};
 use cutline_client::{CheckpointStatus, CheckpointView};
 use cutline_control::{ControlOptions, ControlTopic};
 use cutline_store::{Observed, Repository, SigningKeys, StoreBreakers, StoreError, Watch};
-use cutline_tls::{ClientCertificates, ServerSpec, ServerTls, TlsError};
+use cutline_tls::{ClientCertificates, ServerTls, TlsError};
 use cutline_wire::client::{Client, ClientOptions};
 use serde_json::json;
 use tokio::{
-    net::TcpListener,
     sync::{broadcast, watch},
     task::{JoinError, JoinSet},
     time::Instant,
@@ -38,15 +27,15 @@ use crate::{
     events::Events,
     expiry::{self, Expiry},
     history::History,
-    inject::{self, Template, TemplateError},
+    inject::TemplateError,
     lag::Lags,
     leader::{Candidate, Leadership},
     metrics::Metrics,
-    peer::Peer,
     problem::Problem,
     ready::Shell,
     registry::{LinkEvent, Registry},
     restore, routes,
+    serve::{check_guarded, listen, serve, serve_webhook},
     shared::Shared,
     tls::TlsListener,
 };
@@ -149,45 +138,6 @@ pub async fn run(config: Config, mut stop: watch::Receiver<bool>) -> Result<(), 
     }
 }
 
-async fn listen(address: &str, flag: &'static str) -> Result<TcpListener, RunError> {
-    let listening = TcpListener::bind(address).await;
-    listening.map_err(|source| RunError::Listen {
-        address: address.to_owned(),
-        flag,
-        source,
-    })
-}
-
-/// Answers Kubernetes' API server until the end, where that is wanted; it shows no certificate.
-async fn serve_webhook(config: &Config, ended: watch::Receiver<bool>) -> Result<(), RunError> {
-    let (Some(inject), Some(tls)) = (&config.inject, config.tls.clone()) else {
-        return Ok(());
-    };
-    let template = Template::read(&inject.template)?;
-    let clients = ClientCertificates::NotAsked;
-    let tls = ServerTls::load(ServerSpec { clients, ..tls })?;
-    let listener = listen(&inject.listen, "inject-listen").await?;
-    let listener = TlsListener::over(listener, tls, false).map_err(RunError::Serve)?;
-    tracing::info!(listen = inject.listen, "putting sidecars into pods");
-    tokio::spawn(serve(listener, inject::router(template), ended));
-    Ok(())
-}
-
-/// Answers what `listener` accepts until the end.
-async fn serve<L>(listener: L, routes: Router, mut ended: watch::Receiver<bool>) -> io::Result<()>
-where
-    L: Listener,
-    L::Addr: fmt::Debug,
-    Peer: for<'a> Connected<IncomingStream<'a, L>>,
-{
-    let routes = routes.into_make_service_with_connect_info::<Peer>();
-    let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
-        // An error is the end of the sender: the end as well.
-        let _ = ended.wait_for(|ended| *ended).await;
-    });
-    server.await
-}
-
 /// The keys that checkpoints are signed with, if any are configured.
 fn signing(config: &Config) -> Result<Option<SigningKeys>, StoreError> {
     let Some(path) = &config.signing_keys else {
@@ -201,28 +151,6 @@ fn signing(config: &Config) -> Result<Option<SigningKeys>, StoreError> {
         "checkpoints are signed"
     );
     Ok(Some(keys.accepting_unsigned_until(until)))
-}
-
-/// Refuses to let everyone in from other machines unless told so in words.
-fn check_guarded(config: &Config, guard: &Guard, local: SocketAddr) -> Result<(), RunError> {
-    if is_loopback(local.ip()) {
-        return Ok(());
-    }
-    if !guard.is_open() {
-        if config.tls.is_none() {
-            tracing::warn!(listen = %local, "no TLS: tokens can be read on the way here");
-        }
-        return Ok(());
-    }
-    if !config.unauthenticated {
-        return Err(RunError::Unguarded { address: local });
-    }
-    tracing::warn!(listen = %local, "no tokens: whoever reaches this address may do everything");
-    Ok(())
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 async fn live(
