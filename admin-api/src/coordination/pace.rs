@@ -114,7 +114,7 @@ fn time_of_day(text: &str) -> Option<u32> {
     let (hour, minute) = text.trim().split_once(':')?;
     let (hour, minute): (u32, u32) = (hour.parse().ok()?, minute.parse().ok()?);
     let is_one = hour < HOURS_PER_DAY && minute < MINUTES_PER_HOUR;
-    is_one.then_some((hour * MINUTES_PER_HOUR + minute) * SECONDS_PER_MINUTE)
+    is_one.then(|| (hour * MINUTES_PER_HOUR + minute) * SECONDS_PER_MINUTE)
 }
 
 impl fmt::Display for Blackout {

@@ -18,7 +18,7 @@ const FREE_FAIL: f64 = 0.01;
 
 /// Looks at it.
 pub async fn look(app: &App) -> Vec<Finding> {
-    let store = app.repository.describe();
+    let store = app.config.store.to_string();
     let mut found = judge(&store, &app.repository.try_out().await);
     if let StoreSpec::File(path) = &app.config.store {
         let path = path.clone();

@@ -146,8 +146,8 @@ mod tests {
              sidecars      ✗ 1 failing\n\
              \x20 ✗ sidecars.standing  bank/0\n\
              \x20     registered, and not connected\n\
-             \x20     → start it again and see in its log\n\
-             \x20       why\n\n\
+             \x20     → start it again and see in its\n\
+             \x20       log why\n\n\
              1 failing, 0 to look at, 2 ok.\n"
         );
     }

@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_frame_never_outgrows_its_terminal_and_always_has_events() {
-        for (sidecars, width, height) in [(0, 80, 24), (3, 80, 24), (500, 80, 24), (3, 40, 12)] {
+        for (sidecars, width, height) in [(0, 80, 24), (3, 80, 24), (500, 80, 24), (3, 44, 12)] {
             let lines = frame(&seen(sidecars), width, height);
             assert!(lines.len() <= height, "{sidecars}: {lines:#?}");
             assert!(

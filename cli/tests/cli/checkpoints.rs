@@ -161,7 +161,7 @@ async fn a_refusal_is_told_with_title_code_and_detail() {
     assert_eq!(done.stdout, "");
     assert_eq!(
         done.stderr,
-        "error: cannot create a checkpoint: a checkpoint is in progress\n  CL0202 it is checkpoint 6\n"
+        "error: cannot create a checkpoint: a checkpoint is in progress\n  CL0202 it is checkpoint 6\n  see it: cutline checkpoint list; end it: cutline checkpoint abort EPOCH\n"
     );
 }
 

@@ -184,7 +184,7 @@ async fn what_cannot_be_understood_exits_2() {
     for line in [
         "checkpoint describe seven",
         "--admin nowhere topology",
-        "--admin https://h topology",
+        "--admin ftp://h topology",
         "schedule set",
         "topology --timeout 0s",
     ] {

@@ -58,6 +58,10 @@ impl FromStr for StoreSpec {
 impl fmt::Display for StoreSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Two slashes after the colon would name a host.
+            Self::File(path) if path.as_os_str().as_encoded_bytes().starts_with(b"//") => {
+                write!(f, "file://{}", path.display())
+            }
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::S3(address) => address.fmt(f),
         }
@@ -88,11 +92,11 @@ mod tests {
             ("file:/var/lib/cutline", "/var/lib/cutline"),
             ("file:relative/x", "relative/x"),
             ("file:///var/lib", "/var/lib"),
+            ("file:////var/lib", "//var/lib"),
         ] {
-            assert_eq!(
-                spec.parse::<StoreSpec>().unwrap(),
-                StoreSpec::File(path.into())
-            );
+            let read: StoreSpec = spec.parse().unwrap();
+            assert_eq!(read, StoreSpec::File(path.into()));
+            assert_eq!(read.to_string().parse::<StoreSpec>().unwrap(), read);
         }
     }
 

@@ -8,6 +8,7 @@ use integration_tests::{Admin, AdminOptions, Kafka, topics::unique_name};
 const ROUTES: &[(&str, &str, &str)] = &[
     ("get", "/v1/checkpoints", "checkpoint list"),
     ("post", "/v1/checkpoints", "checkpoint create"),
+    ("post", "/v1/checkpoints/prune", "checkpoint prune"),
     ("get", "/v1/checkpoints/latest", "checkpoint latest"),
     ("get", "/v1/checkpoints/{epoch}", "checkpoint describe"),
     ("delete", "/v1/checkpoints/{epoch}", "checkpoint delete"),
@@ -25,6 +26,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("post", "/v1/restores/{id}/abort", "restore abort"),
     ("get", "/v1/topology", "topology"),
     ("get", "/v1/services", "services"),
+    ("delete", "/v1/services/{service}", "services forget"),
     ("get", "/v1/sidecars", "sidecars"),
     (
         "delete",
@@ -42,6 +44,10 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("get", "/readyz", ""),
     ("get", "/openapi.json", ""),
     ("get", "/docs", ""),
+    ("get", "/", ""),
+    ("get", "/dashboard", ""),
+    ("get", "/dashboard/", ""),
+    ("get", "/dashboard/{file}", ""),
 ];
 
 #[tokio::test]

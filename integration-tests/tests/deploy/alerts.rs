@@ -8,7 +8,7 @@ use crate::render::{of_kind, render};
 
 /// Where metrics are registered, and what stands before each name there.
 const SOURCES: [(&str, &str); 2] = [
-    ("admin-api/src/metrics.rs", "cutline_"),
+    ("admin-api/src/metrics/names.rs", "cutline_"),
     ("sidecar/src/proxy/metrics.rs", ""),
 ];
 

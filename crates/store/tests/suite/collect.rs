@@ -25,8 +25,11 @@ async fn what_would_be_garbage_without_a_checkpoint_is_what_is_garbage_after_it_
     world.checkpoint(1, &state).await;
     state[0].1.truncate(2 << 20);
     world.checkpoint(2, &state).await;
+    world
+        .checkpoint(3, &files(&[("b", &noise(1 << 20, 2))]))
+        .await;
     let before = world.keys("").await;
-    let without = [Epoch(1)].into();
+    let without = [Epoch(1), Epoch(3)].into();
     let told = world
         .repository
         .gc_without(&without, Duration::ZERO)
@@ -35,6 +38,7 @@ async fn what_would_be_garbage_without_a_checkpoint_is_what_is_garbage_after_it_
     assert_eq!(world.keys("").await, before, "nothing was changed");
     assert!(told.packs_removed > 0 && told.packs_kept > 0, "{told:?}");
     world.repository.delete(Epoch(1)).await.unwrap();
+    world.repository.delete(Epoch(3)).await.unwrap();
     let done = world.repository.gc(NOW).await.unwrap();
     assert_eq!(
         (done.packs_removed, done.bytes_removed, done.packs_kept),
