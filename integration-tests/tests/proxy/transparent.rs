@@ -56,7 +56,10 @@ fn batch(compression: Compression) -> Bytes {
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_of_every_codec_pass_byte_for_byte() {
     let kafka = Kafka::shared().await;
-    let topic = kafka.topics().create_unique("codecs", 1).await;
+    let topic = unique_name("codecs");
+    // The records are older than what brokers keep by default, and could be gone before they are read.
+    let forever = [("retention.ms", "-1")];
+    kafka.topics().create_with(&topic, 1, &forever).await;
     let partition = TopicPartition::new(topic, 0);
     let side = Side::plain(&kafka.bootstrap());
     let (direct, through) = (
