@@ -80,8 +80,11 @@ fn received(alert: AlertDescription) -> String {
         AlertDescription::CertificateRequired => {
             "the other side asks for a certificate, and none was shown".to_owned()
         }
+        // Java says so of a certificate that was not shown at all, too.
+        AlertDescription::BadCertificate => {
+            "the other side asks for a certificate, and either none was shown, or it does not accept the certificate shown (BadCertificate)".to_owned()
+        }
         AlertDescription::UnknownCA
-        | AlertDescription::BadCertificate
         | AlertDescription::DecryptError
         | AlertDescription::AccessDenied
         | AlertDescription::UnsupportedCertificate

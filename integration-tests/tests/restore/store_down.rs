@@ -56,6 +56,7 @@ async fn a_checkpoint_is_refused_at_once_while_the_store_does_not_answer() {
     let store = world.admin.store().to_owned();
     let epochs = store.join("epochs");
     let away = store.join("away");
+    fs::create_dir_all(&epochs).unwrap();
     fs::rename(&epochs, &away).unwrap();
     fs::write(&epochs, "no directory").unwrap();
     let request = serde_json::json!({});

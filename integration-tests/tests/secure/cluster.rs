@@ -96,6 +96,7 @@ impl Cluster {
             .with_resource_name_filter(Some(text(&right.name)))
             .with_pattern_type_filter(right.pattern())
             .with_principal_filter(Some(text(&format!("User:{}", right.user))))
+            .with_host_filter(None)
             .with_operation(right.operation_code())
             .with_permission_type(ALLOW);
         let request = DeleteAclsRequest::default().with_filters(vec![filter]);

@@ -15,6 +15,8 @@ use super::{StateKeeper, StatesError};
 pub struct Breakers {
     /// The store's.
     pub store: StoreBreakers,
+    /// Of whole copies into the store: on a full disk something small can still be written.
+    pub copies: Arc<Breaker>,
     /// The providers'.
     pub provider: Arc<Breaker>,
     /// The hook's.
@@ -25,6 +27,7 @@ impl Default for Breakers {
     fn default() -> Self {
         Self {
             store: StoreBreakers::default(),
+            copies: Arc::new(Breaker::new("writing to the store")),
             provider: Arc::new(Breaker::new("fixing or copying the state")),
             hook: Arc::new(Breaker::new("the hook")),
         }
@@ -35,8 +38,12 @@ impl Breakers {
     /// How each stands, by the word that metrics have for it.
     #[must_use]
     pub fn standings(&self) -> [(&'static str, Standing); 3] {
+        let store = match self.copies.standing() {
+            Standing::Closed => self.store.standing(),
+            not_closed => not_closed,
+        };
         [
-            ("store", self.store.standing()),
+            ("store", store),
             ("provider", self.provider.standing()),
             ("hook", self.hook.standing()),
         ]
@@ -54,10 +61,13 @@ impl Breakers {
     /// # Errors
     /// What stands against it, for people.
     pub async fn check(&self, states: &StateKeeper) -> Result<(), String> {
-        if self.hook.standing() == Standing::Open
-            && let Err(open) = self.hook.ask()
-        {
-            return Err(open.to_string());
+        // What nothing but the next epoch can try.
+        for breaker in [&self.hook, &self.copies] {
+            if breaker.standing() == Standing::Open
+                && let Err(open) = breaker.ask()
+            {
+                return Err(open.to_string());
+            }
         }
         if states.has_state() && self.provider.standing() != Standing::Closed {
             let permit = self.provider.ask().map_err(|open| open.to_string())?;
@@ -76,16 +86,21 @@ impl Breakers {
         Ok(())
     }
 
-    /// The state was fixed or copied, or was not: takes note of what that tells of the providers.
+    /// The state was fixed or copied, or was not: takes note of what that tells of the providers and of the store.
     pub fn note_state<T>(&self, done: &Result<T, StatesError>) {
-        let Ok(permit) = self.provider.ask() else {
-            return;
-        };
-        match done {
-            Ok(_) => permit.succeeded(),
-            Err(StatesError::State(error)) => permit.failed(error),
-            // The store has breakers of its own.
-            Err(_) => {}
+        if let Ok(permit) = self.provider.ask() {
+            match done {
+                Ok(_) => permit.succeeded(),
+                Err(StatesError::State(error)) => permit.failed(error),
+                Err(_) => {}
+            }
+        }
+        if let Ok(permit) = self.copies.ask() {
+            match done {
+                Ok(_) => permit.succeeded(),
+                Err(StatesError::Store(error)) if error.is_outage() => permit.failed(error),
+                Err(_) => {}
+            }
         }
     }
 
