@@ -59,7 +59,7 @@ fn certificate(error: &CertificateError) -> String {
             "the other side's certificate is for {}, not for {}",
             match presented.as_slice() {
                 [] => "no name at all".to_owned(),
-                names => names.join(", "),
+                names => names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", "),
             },
             expected.to_str(),
         ),
@@ -72,6 +72,11 @@ fn certificate(error: &CertificateError) -> String {
         }
         error => format!("the other side's certificate is no good: {error}"),
     }
+}
+
+/// A name of a certificate, which rustls tells as `DnsName("x")`.
+fn plain(name: &str) -> &str {
+    name.split('"').nth(1).unwrap_or(name)
 }
 
 /// What the other side thinks of us.

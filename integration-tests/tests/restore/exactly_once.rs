@@ -28,7 +28,7 @@ use crate::{
 const POLL: Duration = Duration::from_millis(20);
 const LIMIT: Duration = Duration::from_secs(10);
 /// Records in one transaction at most.
-const BATCH_MAX: usize = 50;
+const BATCH_MAX: usize = 500;
 /// How long the application waits before it is put up again, as a supervisor does.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -94,6 +94,9 @@ fn works(wiring: &Wiring, stop: &AtomicBool, count: &AtomicU64) -> Result<(), Ka
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("fetch.wait.max.ms", "50")
+        // What it has fetched ahead it can finish within `drain-timeout`.
+        .set("queued.min.messages", "1")
+        .set("fetch.message.max.bytes", "32768")
         .set("heartbeat.interval.ms", "500")
         // A fence closes every connection at once, and then librdkafka begins anew in the middle of a transaction (docs/clients.md).
         .set("metadata.recovery.strategy", "none")
