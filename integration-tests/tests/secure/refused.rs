@@ -47,7 +47,6 @@ async fn cases() -> Vec<(&'static str, Vec<(&'static str, String)>, &'static str
             ours(),
             "is for elsewhere.example, not for 127.0.0.1",
         ),
-        (SASL, ours(), "CL0601"),
     ]
 }
 
