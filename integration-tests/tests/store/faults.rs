@@ -131,7 +131,7 @@ async fn an_upload_that_was_given_up_leaves_nothing_behind() {
     };
     let bytes: bytes::Bytes = noise(64 << 20, 1).into();
     for after in GIVEN_UP_AFTER_MS {
-        let key = cutline_store::Key::new(&format!("checkpoints/large-{after}")).unwrap();
+        let key = cutline_store::Key::new(format!("checkpoints/large-{after}")).unwrap();
         let store = std::sync::Arc::new(world.store.clone());
         let bytes = bytes.clone();
         // Dropped in the middle of an upload in parts, as by a process that dies.
