@@ -26,13 +26,8 @@ use crate::{
 
 const RECORD_BYTES: usize = 1_024;
 const COMMIT_EVERY: Duration = Duration::from_millis(100);
-/// Commits mark what is finished, so that what a client fetched ahead must be worked off first. These clients fetch little ahead.
-const FETCH_AHEAD: [(&str, &str); 3] = [
-    ("queued.max.messages.kbytes", "1024"),
-    ("fetch.message.max.bytes", "131072"),
-    // By default the library looks only once a second whether its queue has room again.
-    ("fetch.queue.backoff.ms", "5"),
-];
+/// By default the library looks only once a second whether its queue has room again.
+const FETCH_QUEUE_BACKOFF_MS: &str = "5";
 const STATE_BYTES: usize = 1 << 20;
 const BETWEEN: Duration = Duration::from_millis(300);
 const WARM_UP: Duration = Duration::from_secs(5);
@@ -55,6 +50,10 @@ pub struct Options {
     /// Partitions of the topic
     #[arg(long, default_value_t = 4)]
     partitions: i32,
+    /// What the client may fetch ahead of its work, in KiB. Commits mark what is finished, so all of it is worked off before a
+    /// checkpoint that is captured by commits
+    #[arg(long, default_value_t = 128)]
+    fetch_ahead_kib: u32,
     /// How finished work is recognised
     #[arg(long, value_enum, default_value_t = Capture::Commit)]
     capture: Capture,
@@ -147,10 +146,7 @@ async fn measure(kafka: &Kafka, options: &Options, lag_mib: u64) -> Figures {
     let relay = RelayOptions {
         commit_every: COMMIT_EVERY,
         records_per_second_max: Some(options.records_per_second),
-        settings: FETCH_AHEAD
-            .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()))
-            .collect(),
+        settings: fetch_ahead(options.fetch_ahead_kib),
         ..RelayOptions::between("", &format!("{topic}-group"), &topic, None)
     };
     let mut service = world
@@ -190,6 +186,17 @@ async fn measure(kafka: &Kafka, options: &Options, lag_mib: u64) -> Figures {
         resident_before,
         resident_max,
     }
+}
+
+/// Settings of librdkafka: its queue is as long as given, and takes half of that in one fetch of a partition.
+fn fetch_ahead(kib: u32) -> Vec<(String, String)> {
+    [
+        ("queued.max.messages.kbytes", kib.to_string()),
+        ("fetch.message.max.bytes", (kib * 512).to_string()),
+        ("fetch.queue.backoff.ms", FETCH_QUEUE_BACKOFF_MS.to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
 }
 
 /// Looks at a process's resident size until it is stopped.
