@@ -19,16 +19,18 @@ static RUN: OnceLock<Run> = OnceLock::new();
 
 /// Kills by process group, so that a child's own children go with it. Data is large and goes in any case; logs are small and tell.
 const GUARDIAN: &str = r#"
-pids=; keep=0
+pids=; mounts=; keep=0
 while read -r verb pid; do
     case "$verb" in
         watch) pids="$pids $pid" ;;
         forget) left=; for each in $pids; do [ "$each" = "$pid" ] || left="$left $each"; done; pids=$left ;;
+        mounted) mounts="$mounts $pid" ;;
         keep) keep=1 ;;
         release) exit 0 ;;
     esac
 done
 for pid in $pids; do kill -s KILL -- "-$pid" 2>/dev/null; done
+for mount in $mounts; do umount -l "$mount" 2>/dev/null; done
 for try in 1 2 3 4 5 6 7 8 9 10; do
     if [ "$keep" = 1 ]; then rm -rf -- "$1"/*/data 2>/dev/null; else rm -rf -- "$1" 2>/dev/null; fi && exit 0
     sleep 0.1
@@ -121,10 +123,15 @@ impl Run {
         self.tell("forget", pid);
     }
 
-    fn tell(&self, verb: &str, pid: u32) {
+    /// Has what is mounted at `path` taken away when this process ends.
+    pub(crate) fn mounted(&self, path: &Path) {
+        self.tell("mounted", path.display());
+    }
+
+    fn tell(&self, verb: &str, what: impl std::fmt::Display) {
         // A guardian that is gone has nothing left to do; a test is not failed for it.
         if let Some(pipe) = &mut self.guardian.lock().stdin {
-            let _ = writeln!(pipe, "{verb} {pid}");
+            let _ = writeln!(pipe, "{verb} {what}");
         }
     }
 

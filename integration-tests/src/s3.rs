@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     binaries::fetched_aside,
+    disk::Disk,
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
@@ -45,6 +46,7 @@ pub struct S3 {
     objects: PathBuf,
     process: Process,
     client: reqwest::Client,
+    disk: Option<Disk>,
 }
 
 static SHARED: OnceCell<S3> = OnceCell::const_new();
@@ -56,13 +58,25 @@ impl S3 {
     /// # Panics
     /// When it does not within [`START_DEADLINE`].
     pub async fn start() -> Self {
+        Self::versitygw(None).await
+    }
+
+    /// The same on a disk of its own with `mib` MiB, which can be filled; on the common one where this process may not mount.
+    ///
+    /// # Panics
+    /// When it does not within [`START_DEADLINE`].
+    pub async fn start_on_small_disk(mib: u32) -> Self {
+        Self::versitygw(Some(mib)).await
+    }
+
+    async fn versitygw(disk_mib: Option<u32>) -> Self {
         let program = fetched_aside(
             "fetch-versitygw",
             VERSION,
             format!("bin/versitygw-{VERSION}"),
         )
         .await;
-        let (port, directory, root) = place("s3");
+        let (port, directory, root, disk) = place("s3", disk_mib);
         let spec = ProcessSpec::new("versitygw", program, directory.join("log"))
             .args(["--port", &format!("127.0.0.1:{port}")])
             .args(["--region", REGION, "--health", HEALTH, "--keep-alive"])
@@ -70,7 +84,7 @@ impl S3 {
             .arg(&root)
             .env("ROOT_ACCESS_KEY_ID", ACCESS_KEY)
             .env("ROOT_SECRET_ACCESS_KEY", SECRET_KEY);
-        Self::of(port, &root, spec).await
+        Self::of(port, &root, disk, spec).await
     }
 
     /// Starts the other server, s3proxy, with an empty bucket and waits until it answers.
@@ -80,7 +94,7 @@ impl S3 {
     pub async fn start_s3proxy() -> Self {
         let version = S3PROXY_VERSION;
         let jars = fetched_aside("fetch-s3proxy", version, format!("s3proxy-{version}")).await;
-        let (port, directory, root) = place("s3proxy");
+        let (port, directory, root, disk) = place("s3proxy", None);
         let settings = directory.join("s3proxy.conf");
         let text = format!(
             "s3proxy.endpoint=http://127.0.0.1:{port}\ns3proxy.authorization=aws-v2-or-v4\n\
@@ -101,15 +115,16 @@ impl S3 {
             .args(["-cp", &format!("{}/*", jars.display())])
             .args(["org.gaul.s3proxy.Main", "--properties"])
             .arg(settings);
-        Self::of(port, &root, spec).await
+        Self::of(port, &root, disk, spec).await
     }
 
-    async fn of(port: u16, root: &Path, spec: ProcessSpec) -> Self {
+    async fn of(port: u16, root: &Path, disk: Option<Disk>, spec: ProcessSpec) -> Self {
         let mut server = Self {
             port,
             objects: root.join(BUCKET),
             process: Process::start(spec),
             client: reqwest::Client::new(),
+            disk,
         };
         server.wait_ready().await;
         server
@@ -163,6 +178,12 @@ impl S3 {
         &self.objects
     }
 
+    /// Its disk, where it has one of its own.
+    #[must_use]
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
     /// Its process: to kill, freeze, or look at the log of.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -199,10 +220,13 @@ impl S3 {
     }
 }
 
-/// A port, a directory, and in it a root with one bucket: both servers take every directory below their root for one.
-fn place(name: &str) -> (u16, PathBuf, PathBuf) {
+/// A port, a directory, and in it a root with one bucket, on a disk of its own if wanted: both servers take every directory below
+/// their root for one.
+fn place(name: &str, disk_mib: Option<u32>) -> (u16, PathBuf, PathBuf, Option<Disk>) {
     let directory = Run::this().part(name);
     let root = directory.join("data");
-    std::fs::create_dir_all(root.join(BUCKET)).expect("a bucket can be made");
-    (free_port(), directory, root)
+    std::fs::create_dir_all(&root).expect("a directory can be made");
+    let disk = disk_mib.and_then(|mib| Disk::mount(&root, mib));
+    std::fs::create_dir(root.join(BUCKET)).expect("a bucket can be made");
+    (free_port(), directory, root, disk)
 }

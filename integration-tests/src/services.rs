@@ -25,9 +25,16 @@ impl Services {
     /// # Panics
     /// When one does not come up, or is not installed.
     pub async fn start() -> Self {
+        Self::start_with(S3::start()).await
+    }
+
+    /// The same with that S3 server.
+    ///
+    /// # Panics
+    /// When one does not come up, or is not installed.
+    pub async fn start_with(s3: impl Future<Output = S3>) -> Self {
         let options = RedisOptions::default();
-        let (postgres, redis, s3) =
-            tokio::join!(Postgres::start(&[]), Redis::start(&options), S3::start());
+        let (postgres, redis, s3) = tokio::join!(Postgres::start(&[]), Redis::start(&options), s3);
         Self {
             postgres,
             redis,

@@ -61,8 +61,14 @@ impl Conductor {
             assignor: ASSIGNORS.choose(&mut random).expect("there are assignors"),
             hook: random.random_bool(0.5),
         };
-        let stage = Stage::set(&setting).await;
+        let mut stage = Stage::set(&setting).await;
         tally.note(&format!("all parts are up: {setting:?}"));
+        let (faults, left_out): (Vec<Fault>, Vec<Fault>) = faults
+            .into_iter()
+            .partition(|fault| fault.is_possible_on(&mut stage));
+        for fault in left_out {
+            tally.note(&format!("{} is not possible here", fault.name()));
+        }
         Self {
             control: Control::of(&stage),
             holds: holds::watch(stage.metrics_urls(), stage.stopped.clone(), tally.clone()),

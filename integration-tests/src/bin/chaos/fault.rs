@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use integration_tests::{Process, Toxic, bank::BANKS};
+use integration_tests::{Process, Toxic, Trouble, bank::BANKS, clock::NOTICED_WITHIN};
 use rand::{
     Rng,
     rngs::StdRng,
@@ -27,6 +27,8 @@ const SLOW_MS_MAX: u64 = 500;
 const THROTTLED_KIB_MAX: u32 = 256;
 /// The most that passes on a connection that is cut short.
 const CUT_SHORT_BYTES_MAX: u32 = 100_000;
+/// How far a clock jumps at most, to either side.
+const CLOCK_SECONDS_MAX: i64 = 3_600;
 
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -48,6 +50,10 @@ pub enum Fault {
     RedisFrozen,
     S3Killed,
     S3Frozen,
+    S3Refuses,
+    S3Denies,
+    S3Halves,
+    S3DiskFull,
     PostgresFrozen,
     StateRedisFrozen,
     AppKilled,
@@ -59,6 +65,7 @@ pub enum Fault {
     NetworkThrottled,
     NetworkSilent,
     NetworkCutShort,
+    ClockJumped,
 }
 
 impl Fault {
@@ -98,6 +105,12 @@ impl Fault {
             Self::RedisFrozen => "the Redis of the admin APIs stops without ending, and goes on",
             Self::S3Killed => "the S3 server is killed and started again",
             Self::S3Frozen => "the S3 server stops without ending, and goes on",
+            Self::S3Refuses => "two of three requests to S3 are told to come more slowly",
+            Self::S3Denies => "two of three requests to S3 are done, and told that they failed",
+            Self::S3Halves => {
+                "two of three requests to S3 break off in the middle of what is written or read"
+            }
+            Self::S3DiskFull => "the disk of the S3 server has no room for a while",
             Self::PostgresFrozen => "bank A's PostgreSQL stops without ending, and goes on",
             Self::StateRedisFrozen => "bank B's Redis stops without ending, and goes on",
             Self::AppKilled => "an instance of a bank is killed and started again",
@@ -111,7 +124,16 @@ impl Fault {
             Self::NetworkCutShort => {
                 "connections on one way end in the middle of something for a while"
             }
+            Self::ClockJumped => {
+                "the clock of a sidecar or an admin API jumps by up to an hour, and back"
+            }
         }
+    }
+
+    /// False where this process may not do that to the stage as it is.
+    #[must_use]
+    pub fn is_possible_on(self, stage: &mut Stage) -> bool {
+        self != Self::S3DiskFull || stage.services.s3().disk().is_some()
     }
 
     /// True when a plain at-least-once application may lose or double work by it, with Cutline and without.
@@ -185,6 +207,17 @@ impl Fault {
                 "s3".into()
             }
             Self::S3Frozen => freeze(stage.services.s3().process(), away).await,
+            Self::S3Refuses | Self::S3Denies | Self::S3Halves => {
+                self.strike_requests(stage, away).await
+            }
+            Self::S3DiskFull => {
+                let disk = stage.services.s3().disk();
+                let disk = disk.expect("it is struck only where there is one");
+                disk.fill();
+                tokio::time::sleep(away).await;
+                disk.free();
+                format!("the disk of S3 for {} ms", away.as_millis())
+            }
             Self::PostgresFrozen => {
                 stage.services.postgres().freeze();
                 tokio::time::sleep(away).await;
@@ -205,7 +238,28 @@ impl Fault {
             | Self::NetworkThrottled
             | Self::NetworkSilent
             | Self::NetworkCutShort => self.strike_network(stage, random, away).await,
+            Self::ClockJumped => {
+                let (name, clock) = stage.clocks.choose(random).expect("there are clocks");
+                let seconds = random.random_range(-CLOCK_SECONDS_MAX..=CLOCK_SECONDS_MAX);
+                clock.jump(seconds);
+                let away = away + NOTICED_WITHIN;
+                tokio::time::sleep(away).await;
+                clock.jump(0);
+                format!("{name} by {seconds} s for {} ms", away.as_millis())
+            }
         }
+    }
+
+    async fn strike_requests(self, stage: &Stage, away: Duration) -> String {
+        let trouble = match self {
+            Self::S3Refuses => Trouble::Refused,
+            Self::S3Denies => Trouble::Denied,
+            _ => Trouble::Halved,
+        };
+        stage.front.trouble(Some(trouble));
+        tokio::time::sleep(away).await;
+        stage.front.trouble(None);
+        format!("requests to S3 for {} ms", away.as_millis())
     }
 
     async fn strike_network(self, stage: &Stage, random: &mut StdRng, away: Duration) -> String {

@@ -1,13 +1,13 @@
 //! Everything a chaos run stands on, all of it real: three brokers, S3, two Redis, PostgreSQL, two admin APIs, both banks with three
-//! instances each, their sidecars, and a network between them that can fail.
+//! instances each, their sidecars, and a network between them that can fail. Only what stands before S3 and fails for it is made up.
 //!
 //! It knows what runs and how to reach it. What is done to it is decided elsewhere.
 
 use std::time::Duration;
 
 use integration_tests::{
-    Admin, AdminOptions, Bank, BankOptions, Kafka, KafkaOptions, Redis, RedisOptions, Services,
-    Sidecar, Toxiproxy, bank::Behind, ports::free_port, wait_for,
+    Admin, AdminOptions, Bank, BankOptions, Clock, Front, Kafka, KafkaOptions, Redis, RedisOptions,
+    S3, Services, Sidecar, Toxiproxy, bank::Behind, ports::free_port, wait_for,
 };
 
 use crate::holds::Stopped;
@@ -20,6 +20,8 @@ const PARTITIONS: i32 = 4;
 const ORDERS_PER_SECOND: u64 = 300;
 /// Each load ends by itself after this long, whatever happens.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(900);
+/// Room for all checkpoints of a long run.
+const S3_DISK_MIB: u32 = 2_048;
 /// How long it may take until one of the admin APIs leads.
 const LEADER_LIMIT: Duration = Duration::from_secs(60);
 
@@ -40,6 +42,8 @@ pub struct Stage {
     pub bank: Bank,
     pub admins: Vec<Admin>,
     pub services: Services,
+    /// What every request to S3 goes through.
+    pub front: Front,
     /// The Redis of the admin APIs; the banks' state is in another.
     pub coordination: Redis,
     pub kafka: Kafka,
@@ -49,6 +53,8 @@ pub struct Stage {
     pub ways: Vec<String>,
     /// Which sidecars were stopped, and for how long.
     pub stopped: Stopped,
+    /// The clocks of admin APIs and sidecars, by what they are called.
+    pub clocks: Vec<(String, Clock)>,
 }
 
 impl Stage {
@@ -65,7 +71,7 @@ impl Stage {
         let (network, kafka, mut services, coordination) = tokio::join!(
             Toxiproxy::start(),
             Kafka::start(options),
-            Services::start(),
+            Services::start_with(S3::start_on_small_disk(S3_DISK_MIB)),
             Redis::start(&redis)
         );
         let mut ways = Ways::over(&network);
@@ -78,7 +84,8 @@ impl Stage {
             .map(|port| format!("127.0.0.1:{port}"))
             .collect();
         let other_way = other_way.join(",");
-        let s3 = ways.to("s3", services.s3().port()).await;
+        let front = Front::start(services.s3()).await;
+        let s3 = ways.to("s3", front.port()).await;
         let redis = ways.to("redis", coordination.port()).await;
         let mut options = services.under(AdminOptions::over(&other_way), DEPLOYMENT);
         let direct = services.s3().port().to_string();
@@ -91,7 +98,7 @@ impl Stage {
         ] {
             options.environment.push((name.into(), value));
         }
-        let admins: Vec<Admin> = (0..setting.admins)
+        let mut admins: Vec<Admin> = (0..setting.admins)
             .map(|_| Admin::launch(&options))
             .collect();
         let mut urls = Vec::new();
@@ -100,7 +107,7 @@ impl Stage {
             urls.push(format!("http://127.0.0.1:{port}"));
         }
         let ways = ways.names;
-        let bank = Bank::start(
+        let mut bank = Bank::start(
             &kafka.bootstrap(),
             BankOptions {
                 partitions: PARTITIONS,
@@ -119,15 +126,18 @@ impl Stage {
             },
         )
         .await;
+        let clocks = with_clocks(&mut admins, &mut bank).await;
         let mut stage = Self {
             bank,
             admins,
             services,
+            front,
             coordination,
             kafka,
             network,
             ways,
             stopped: Stopped::default(),
+            clocks,
         };
         stage.start_load();
         stage
@@ -179,6 +189,23 @@ impl Stage {
         process.start_again();
         format!("admin {at} for {} ms", away.as_millis())
     }
+}
+
+/// Gives every admin API and every sidecar a clock of its own, for which they are started again.
+async fn with_clocks(admins: &mut [Admin], bank: &mut Bank) -> Vec<(String, Clock)> {
+    let mut clocks = Vec::new();
+    for (at, admin) in admins.iter_mut().enumerate() {
+        let process = admin.process();
+        clocks.push((format!("admin {at}"), Clock::of(process)));
+        process.terminate();
+        process.start_again();
+    }
+    for sidecar in bank.instances.iter_mut().flat_map(|one| &mut one.sidecar) {
+        let process = sidecar.process();
+        clocks.push((process.name().to_owned(), Clock::of(process)));
+        sidecar.restart(false).await;
+    }
+    clocks
 }
 
 /// Ways through a toxiproxy, as they are made.

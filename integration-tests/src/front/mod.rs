@@ -1,8 +1,10 @@
 //! A front before a real S3 server: passes every request on as it is, and remembers it.
 //!
 //! Asked to, it answers as a server would that looks first and writes then: who lost a race of creates is told to have won.
-//! What the server has afterwards is right, and creates one after the other are honoured. It knows nothing of signatures, and
-//! leaves everything that is signed alone.
+//! What the server has afterwards is right, and creates one after the other are honoured. Or it can be in trouble for a while. It
+//! knows nothing of signatures, and leaves everything that is signed alone.
+
+mod trouble;
 
 use std::{
     collections::HashSet,
@@ -17,6 +19,9 @@ use axum::{
     response::Response,
 };
 use tokio::net::TcpListener;
+
+pub use trouble::Trouble;
+use trouble::Troubles;
 
 use crate::S3;
 
@@ -49,6 +54,7 @@ struct Inner {
     seen: Arc<Mutex<Vec<Seen>>>,
     /// What was there when somebody came: they are late, and not racing.
     created: Arc<Mutex<HashSet<String>>>,
+    troubles: Arc<Troubles>,
 }
 
 impl Front {
@@ -75,6 +81,7 @@ impl Front {
             client: reqwest::Client::new(),
             seen: Arc::default(),
             created: Arc::default(),
+            troubles: Arc::default(),
         };
         let routes = Router::new().fallback(pass).with_state(inner.clone());
         let listener = TcpListener::bind("127.0.0.1:0")
@@ -83,6 +90,17 @@ impl Front {
         let port = listener.local_addr().expect("it is bound").port();
         tokio::spawn(async move { axum::serve(listener, routes).await });
         Self { port, inner }
+    }
+
+    /// Its port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Is in trouble from now on; `None`: in none.
+    pub fn trouble(&self, trouble: Option<Trouble>) {
+        self.inner.troubles.set(trouble);
     }
 
     /// `store`, an address of the server behind, through this front.
@@ -126,7 +144,7 @@ async fn pass(State(front): State<Inner>, request: Request) -> Response {
         .expect("nobody panics here")
         .contains(&path);
     let creates = seen.method == Method::PUT && seen.headers.contains_key(header::IF_NONE_MATCH);
-    let answer = match front.ask(seen, body).await {
+    let answer = match front.answer(seen, body).await {
         Ok(answer) => answer,
         Err(_) => return status(StatusCode::BAD_GATEWAY),
     };
@@ -146,12 +164,40 @@ async fn pass(State(front): State<Inner>, request: Request) -> Response {
 }
 
 impl Inner {
-    async fn ask(&self, seen: Seen, body: Bytes) -> Result<Response, reqwest::Error> {
+    async fn answer(&self, seen: Seen, body: Bytes) -> Result<Response, reqwest::Error> {
+        match self.troubles.next() {
+            None => self.ask(seen, body.into(), Body::from).await,
+            Some(Trouble::Refused) => {
+                let code = StatusCode::SERVICE_UNAVAILABLE;
+                Ok(trouble::failure(code, "SlowDown"))
+            }
+            Some(Trouble::Denied) => {
+                self.ask(seen, body.into(), Body::from).await?;
+                let code = StatusCode::INTERNAL_SERVER_ERROR;
+                Ok(trouble::failure(code, "InternalError"))
+            }
+            Some(Trouble::Halved) if body.is_empty() => {
+                let half = |body: Bytes| Body::from_stream(trouble::half(&body));
+                self.ask(seen, body.into(), half).await
+            }
+            Some(Trouble::Halved) => {
+                let half = reqwest::Body::wrap_stream(trouble::half(&body));
+                self.ask(seen, half, Body::from).await
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        seen: Seen,
+        body: reqwest::Body,
+        back: impl FnOnce(Bytes) -> Body,
+    ) -> Result<Response, reqwest::Error> {
         let url = format!("{}{}", self.behind, seen.uri);
         let request = self.client.request(seen.method, url).headers(seen.headers);
         let answer = request.body(body).send().await?;
         let (code, headers) = (answer.status(), answer.headers().clone());
-        let mut response = Response::new(Body::from(answer.bytes().await?));
+        let mut response = Response::new(back(answer.bytes().await?));
         *response.status_mut() = code;
         *response.headers_mut() = headers;
         // Everything has come: it goes on in one piece.
