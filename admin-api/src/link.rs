@@ -42,6 +42,8 @@ enum LinkEnd {
     Refused(String),
     #[error("the registry let go of it")]
     Replaced,
+    #[error("this admin API does not lead any more")]
+    NotLeading,
 }
 
 /// The route.
@@ -84,7 +86,7 @@ async fn admit(app: &App, caller: &Caller, socket: &mut WebSocket) -> Result<Adm
         store: app.config.store.to_string(),
     };
     send(socket, &welcome).await?;
-    Ok(app.registry.admit(hello))
+    app.registry.admit(hello).ok_or(LinkEnd::NotLeading)
 }
 
 async fn pass(app: &App, socket: &mut WebSocket, mut admitted: Admitted) -> LinkEnd {

@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -105,6 +105,8 @@ struct Entry {
 
 struct Inner {
     entries: Mutex<BTreeMap<SidecarId, Entry>>,
+    /// Whether connections are taken in; changed and looked at under the lock of the entries.
+    closed: AtomicBool,
     events: broadcast::Sender<LinkEvent>,
     /// Raised whenever something was applied, came or went.
     changes: watch::Sender<u64>,
@@ -119,6 +121,7 @@ impl Default for Registry {
     fn default() -> Self {
         Self(Arc::new(Inner {
             entries: Mutex::default(),
+            closed: AtomicBool::new(false),
             events: broadcast::channel(EVENTS_BEHIND_MAX).0,
             changes: watch::channel(0).0,
             next: AtomicU64::new(1),
@@ -127,9 +130,10 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// Takes a connection in; an older one of the same sidecar is lost by that.
+    /// Takes a connection in; an older one of the same sidecar is lost by that. `None` after [`Registry::cut_all`], until
+    /// [`Registry::open`]: a connection that was under way then would otherwise stay with a leader that was.
     #[must_use]
-    pub fn admit(&self, hello: Hello) -> Admitted {
+    pub fn admit(&self, hello: Hello) -> Option<Admitted> {
         let number = self.number();
         let (outbox, receiver) = mpsc::channel(OUTBOX_MAX);
         let (sidecar, incarnation) = (hello.sidecar.clone(), hello.incarnation.clone());
@@ -145,7 +149,13 @@ impl Registry {
             outbox,
             asked: HashMap::new(),
         };
-        let older = self.0.entries.lock().insert(sidecar.clone(), entry);
+        let older = {
+            let mut entries = self.0.entries.lock();
+            if self.0.closed.load(Ordering::Relaxed) {
+                return None;
+            }
+            entries.insert(sidecar.clone(), entry)
+        };
         if let Some(older) = older {
             self.tell_lost(older, "a newer connection replaced it");
         }
@@ -153,10 +163,10 @@ impl Registry {
             sidecar: sidecar.clone(),
             incarnation,
         });
-        Admitted {
+        Some(Admitted {
             token: Token { sidecar, number },
             outbox: receiver,
-        }
+        })
     }
 
     /// Takes a message of an admitted connection; one that was replaced is not listened to.
@@ -219,9 +229,19 @@ impl Registry {
         }
     }
 
-    /// Cuts every connection: this admin API does not lead any more.
+    /// Takes connections in: this admin API leads now.
+    pub fn open(&self) {
+        let _entries = self.0.entries.lock();
+        self.0.closed.store(false, Ordering::Relaxed);
+    }
+
+    /// Cuts every connection and takes none in: this admin API does not lead any more.
     pub fn cut_all(&self, reason: &str) {
-        let lost = std::mem::take(&mut *self.0.entries.lock());
+        let lost = {
+            let mut entries = self.0.entries.lock();
+            self.0.closed.store(true, Ordering::Relaxed);
+            std::mem::take(&mut *entries)
+        };
         for entry in lost.into_values() {
             self.tell_lost(entry, reason);
         }

@@ -349,6 +349,7 @@ async fn take_over(app: &App) -> JoinSet<()> {
         tokio::time::sleep(RETRY_PAUSE).await;
     }
     app.schedule.recall(app).await;
+    app.registry.open();
     app.leadership.set(true);
     tracing::info!(deployment = app.config.deployment, "leading");
     app.events

@@ -50,8 +50,8 @@ fn resume(request: u64) -> Downlink {
 async fn a_newer_connection_replaces_the_older_and_is_not_ended_by_it() {
     let registry = Registry::default();
     let mut events = registry.listen();
-    let older = registry.admit(hello("first"));
-    let mut newer = registry.admit(hello("second"));
+    let older = registry.admit(hello("first")).unwrap();
+    let mut newer = registry.admit(hello("second")).unwrap();
     registry.lose(&older.token, "closed");
     registry.receive(&older.token, Uplink::Applied { offset: Offset(9) });
     let now = registry.get(&hello("").sidecar).unwrap();
@@ -69,10 +69,22 @@ async fn a_newer_connection_replaces_the_older_and_is_not_ended_by_it() {
     assert!(newer.outbox.recv().await.is_none());
 }
 
+/// A leader that was frozen takes connections in that waited for it, after it has learnt that another one leads: none of those sidecars
+/// would ever find that one (chaos, seed 101).
+#[test]
+fn nobody_is_taken_in_by_a_leader_that_was() {
+    let registry = Registry::default();
+    registry.cut_all("another one leads");
+    assert!(registry.admit(hello("first")).is_none());
+    assert!(registry.connected().is_empty());
+    registry.open();
+    assert!(registry.admit(hello("first")).is_some());
+}
+
 #[tokio::test]
 async fn what_was_asked_of_a_lost_sidecar_ends_with_an_error() {
     let registry = Registry::default();
-    let mut link = registry.admit(hello("first"));
+    let mut link = registry.admit(hello("first")).unwrap();
     let id = link.token.sidecar.clone();
     let limit = Duration::from_secs(30);
     let asking = registry.clone();
@@ -93,7 +105,7 @@ async fn what_was_asked_of_a_lost_sidecar_ends_with_an_error() {
 #[tokio::test]
 async fn waiting_for_applied_names_who_is_missing() {
     let registry = Registry::default();
-    let link = registry.admit(hello("first"));
+    let link = registry.admit(hello("first")).unwrap();
     let all = BTreeSet::from([link.token.sidecar.clone(), SidecarId::new("x", "1")]);
     registry.receive(&link.token, Uplink::Applied { offset: Offset(7) });
     let missing = registry.wait_applied(Offset(7), &all, Instant::now()).await;
@@ -108,7 +120,7 @@ async fn waiting_for_applied_names_who_is_missing() {
 #[tokio::test]
 async fn a_sidecar_that_does_not_read_is_cut_off() {
     let registry = Registry::default();
-    let link = registry.admit(hello("first"));
+    let link = registry.admit(hello("first")).unwrap();
     let id = link.token.sidecar.clone();
     let refused =
         (0..=OUTBOX_MAX as u64).find_map(|request| registry.send(&id, resume(request)).err());

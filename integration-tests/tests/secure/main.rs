@@ -5,8 +5,10 @@
 mod app;
 mod certificates;
 mod cluster;
+mod lacking;
 mod names;
 mod refused;
 mod renewed;
 mod rights;
 mod rollback;
+mod world;

@@ -80,7 +80,7 @@ impl Conductor {
     }
 
     /// Begins rounds for `time`, and ends the last one, or stops at the first violation: a world that is wrong stays wrong.
-    pub async fn conduct(mut self, time: Duration) {
+    pub async fn conduct(&mut self, time: Duration) {
         let start = Instant::now();
         let mut round = 0;
         while start.elapsed() < time && self.tally.violations() == 0 {

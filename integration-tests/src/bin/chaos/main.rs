@@ -39,6 +39,9 @@ struct Options {
     /// These faults alone; may be given several times
     #[arg(long, value_enum)]
     only: Vec<Fault>,
+    /// After a violation leave everything running, to be looked at
+    #[arg(long)]
+    stay: bool,
     /// Name every fault there is
     #[arg(long)]
     list: bool,
@@ -84,10 +87,17 @@ async fn conduct(options: Options, seed: u64, tally: Tally) {
     } else {
         options.only
     };
-    Conductor::begin(seed, faults, tally)
-        .await
-        .conduct(time)
-        .await;
+    let mut conductor = Conductor::begin(seed, faults, tally.clone()).await;
+    conductor.conduct(time).await;
+    if options.stay && tally.violations() > 0 {
+        let script = Run::this().write_end_script();
+        say(&format!(
+            "everything stays; to end it: sh {}",
+            script.display()
+        ));
+        Run::this().leave_running();
+        std::mem::forget(conductor);
+    }
 }
 
 fn seed_of_now() -> u64 {
