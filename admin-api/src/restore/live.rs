@@ -1,15 +1,22 @@
-//! Restores that run in this process: how to end one, and what keeps it from getting on.
+//! Restores that run in this process: how to end one, and what keeps it from getting on; and those that are over, as lists show them.
 //!
 //! What was reached stands in the store's journal; here is only what is lost without harm.
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use cutline_client::RestoreView;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+/// Restores that are over and remembered.
+const OVER_MAX: usize = 10_000;
+
 /// The restores of this process. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Restores(Arc<Mutex<BTreeMap<String, Live>>>);
+pub struct Restores {
+    running: Arc<Mutex<BTreeMap<String, Live>>>,
+    over: Arc<Mutex<BTreeMap<String, RestoreView>>>,
+}
 
 /// One of them.
 #[derive(Clone, Debug)]
@@ -35,7 +42,7 @@ impl Restores {
             abort: Arc::new(watch::Sender::new(false)),
             obstacle: Arc::default(),
         };
-        let mut running = self.0.lock();
+        let mut running = self.running.lock();
         if running.contains_key(id) {
             return None;
         }
@@ -51,13 +58,28 @@ impl Restores {
     /// The restore `id`, when it runs here.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<Live> {
-        self.0.lock().get(id).cloned()
+        self.running.lock().get(id).cloned()
+    }
+
+    /// The restore `id` as a list shows it, when it is over and was looked at before.
+    #[must_use]
+    pub fn over(&self, id: &str) -> Option<RestoreView> {
+        self.over.lock().get(id).cloned()
+    }
+
+    /// Remembers a restore that is over: it does not change any more.
+    pub fn remember(&self, view: &RestoreView) {
+        let mut over = self.over.lock();
+        over.insert(view.id.clone(), view.clone());
+        if over.len() > OVER_MAX {
+            over.pop_first();
+        }
     }
 }
 
 impl Drop for LiveGuard {
     fn drop(&mut self) {
-        self.restores.0.lock().remove(&self.id);
+        self.restores.running.lock().remove(&self.id);
     }
 }
 

@@ -33,6 +33,7 @@ use cutline_protocol::{
 use cutline_store::{JournalRecord, RestoreSummary};
 use cutline_telemetry::{About, Span, as_now};
 use cutline_wire::client::Metadata;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 
 use crate::{
@@ -52,6 +53,8 @@ use stored::Begun;
 
 /// Characters of a restore's id: enough that no two are alike.
 const ID_CHARS: usize = 12;
+/// Journals read from the store at the same time.
+const READS_MAX: usize = 16;
 
 /// The masks in force, those of topics that were made again left out.
 #[must_use]
@@ -164,13 +167,25 @@ pub async fn get(app: &App, id: &str) -> Result<RestoreView, Problem> {
 /// # Errors
 /// When the store cannot be read.
 pub async fn list(app: &App) -> Result<Vec<RestoreView>, Problem> {
-    let mut views = Vec::new();
-    for RestoreSummary { id, .. } in app.repository.restores().await?.into_iter().rev() {
-        let mut view = get(app, &id).await?;
-        view.journal.clear();
-        views.push(view);
+    let all = app.repository.restores().await?.into_iter().rev();
+    stream::iter(all)
+        .map(|summary| listed(app, summary))
+        .buffered(READS_MAX)
+        .try_collect()
+        .await
+}
+
+/// One that is over is read once.
+async fn listed(app: &App, summary: RestoreSummary) -> Result<RestoreView, Problem> {
+    if let Some(view) = app.restores.over(&summary.id) {
+        return Ok(view);
     }
-    Ok(views)
+    let mut view = get(app, &summary.id).await?;
+    view.journal.clear();
+    if summary.last.finished {
+        app.restores.remember(&view);
+    }
+    Ok(view)
 }
 
 /// Ends a restore that has touched nothing yet.

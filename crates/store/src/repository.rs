@@ -5,7 +5,7 @@
 //! checkpoint means it does not know.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CheckpointStatus, Created, FORMAT, Key, Manifest, Objects, PartReader, PartWriter, SigningKeys,
-    StoreError, document, known::KnownChunks, layout, part::PackName, reader,
+    CheckpointStatus, Created, FORMAT, Key, Manifest, Objects, PartReader, PartWriter,
+    RestoreSummary, SigningKeys, StoreError, document, known::KnownChunks, layout, part::PackName,
+    reader,
 };
 
 /// How many completed checkpoints are looked through for an earlier part of a process; further back little is the same.
@@ -36,6 +37,8 @@ pub struct Repository {
     pub(crate) objects: Arc<dyn Objects>,
     id: Arc<str>,
     cache: Arc<BaseCache>,
+    /// Restores that are over: their journals do not change any more.
+    pub(crate) over: Arc<Mutex<BTreeMap<String, RestoreSummary>>>,
     pub(crate) signing: Option<Arc<SigningKeys>>,
 }
 
@@ -118,6 +121,7 @@ impl Repository {
             objects,
             id: identity.repository.into(),
             cache: Arc::default(),
+            over: Arc::default(),
             signing: None,
         })
     }

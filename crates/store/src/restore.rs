@@ -5,6 +5,7 @@
 //! is followed only when all of it is signed; one that is over and has no signature at all is history, and may be read.
 
 use cutline_model::Epoch;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,10 @@ use crate::{CheckpointStatus, Created, FORMAT, Key, Repository, StoreError, docu
 
 /// The most records a journal may have: a restore has a few dozen steps.
 const RECORDS_MAX: u64 = 100_000;
+/// Restores that are over and remembered as such.
+const OVER_MAX: usize = 10_000;
+/// Journals read at the same time.
+const READS_MAX: usize = 16;
 
 /// One record of a restore's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -143,15 +148,33 @@ impl Repository {
             };
             last.insert(id.to_owned(), seq);
         }
-        let mut found = Vec::new();
-        for (id, seq) in last {
-            let (first, first_signed) = self.record(&id, 0).await?;
-            let (last, last_signed) = self.record(&id, seq).await?;
-            self.check_signed(&last, &[first_signed, last_signed])?;
-            found.push(RestoreSummary { id, first, last });
-        }
+        let mut found: Vec<RestoreSummary> = stream::iter(last)
+            .map(|(id, seq)| self.summary(id, seq))
+            .buffer_unordered(READS_MAX)
+            .try_collect()
+            .await?;
         found.sort_by_key(|restore| restore.first.at);
         Ok(found)
+    }
+
+    /// The restore `id`, whose last record is the one under `seq`; read once when it is over.
+    async fn summary(&self, id: String, seq: u64) -> Result<RestoreSummary, StoreError> {
+        let known = self.over.lock().get(&id).cloned();
+        if let Some(known) = known.filter(|known| known.last.seq == seq) {
+            return Ok(known);
+        }
+        let (first, first_signed) = self.record(&id, 0).await?;
+        let (last, last_signed) = self.record(&id, seq).await?;
+        self.check_signed(&last, &[first_signed, last_signed])?;
+        let summary = RestoreSummary { id, first, last };
+        if summary.last.finished {
+            let mut over = self.over.lock();
+            over.insert(summary.id.clone(), summary.clone());
+            if over.len() > OVER_MAX {
+                over.pop_first();
+            }
+        }
+        Ok(summary)
     }
 
     /// Fails when a restore that is not over needs `epoch`.

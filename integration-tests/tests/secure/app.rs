@@ -12,7 +12,7 @@ use std::{
 use rdkafka::{
     ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
     client::OAuthToken,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
 };
@@ -150,6 +150,8 @@ fn run(bootstrap: &str, passed: &AtomicU64, stop: &AtomicBool) -> Result<(), Kaf
         .set("auto.offset.reset", "earliest")
         .set("isolation.level", "read_committed")
         .set("session.timeout.ms", "10000")
+        // A partition that is added is read within this time.
+        .set("topic.metadata.refresh.interval.ms", "1000")
         .create()?;
     let producer: BaseProducer = settings(bootstrap, "billing", "SCRAM-SHA-256")
         .set("transactional.id", "billing-0")
@@ -181,6 +183,20 @@ fn run(bootstrap: &str, passed: &AtomicU64, stop: &AtomicBool) -> Result<(), Kaf
     Ok(())
 }
 
+/// A group of somebody else's, without members, that has read nothing of `orders` yet.
+pub fn stranger(bootstrap: &str) {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "stranger")
+        .create()
+        .unwrap();
+    let mut begin = TopicPartitionList::new();
+    begin
+        .add_partition_offset("orders", 0, Offset::Offset(0))
+        .unwrap();
+    consumer.commit(&begin, CommitMode::Sync).unwrap();
+}
+
 /// Begins a transaction as `billing` and is gone before it ends: somebody has to end it.
 pub fn leave_open(bootstrap: &str) {
     let producer: BaseProducer = settings(bootstrap, "billing", "SCRAM-SHA-256")
@@ -194,8 +210,8 @@ pub fn leave_open(bootstrap: &str) {
     producer.flush(LIMIT).unwrap();
 }
 
-/// Puts `count` orders into `orders`, committed, and an aborted one after them, as a superuser.
-pub fn order(bootstrap: &str, count: usize) {
+/// Puts `count` orders into a partition of `orders`, committed, and an aborted one after them, as a superuser.
+pub fn order(bootstrap: &str, partition: i32, count: usize) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("transactional.id", "feed")
@@ -204,7 +220,7 @@ pub fn order(bootstrap: &str, count: usize) {
     producer.init_transactions(LIMIT).unwrap();
     let send = |value: &str| {
         let record: BaseRecord<'_, str, str> = BaseRecord::to("orders")
-            .partition(0)
+            .partition(partition)
             .payload(value)
             .key(value);
         producer.send(record).map_err(|(error, _)| error).unwrap();

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use integration_tests::{Process, wait_for, wait_until};
+use integration_tests::{Process, checkpoints, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use crate::{
@@ -85,6 +85,9 @@ fn process<'a>(world: &'a mut World, right: &Right) -> &'a mut Process {
 pub async fn without(world: &mut World, right: &Right, all: &[Right]) {
     let begun = Instant::now();
     let ear = Ear::for_lack_of(right, all, world);
+    if right.operation == "Delete" {
+        world.reads_what_was_added().await;
+    }
     world.cluster.revoke(right).await;
     let told = told(world, right, &ear).await;
     world.cluster.grant(right).await;
@@ -108,6 +111,9 @@ async fn told(world: &mut World, right: &Right, ear: &Ear) -> &'static str {
             let bootstrap = world.sidecar.bootstrap();
             let left = tokio::task::spawn_blocking(move || app::leave_open(&bootstrap));
             left.await.unwrap();
+            // With its application: what is open now is nobody's any more.
+            world.sidecar.restart(true).await;
+            world.works().await;
         }
         if restore_tells(world, ear).await {
             return "by a restore";
@@ -122,12 +128,8 @@ async fn checkpoint_tells(world: &World, ear: &Ear) -> bool {
     if status != 202 {
         return ear.hears_of(&answer);
     }
-    let path = format!("/v1/checkpoints/{}", answer["epoch"]);
-    let ended = wait_for(DEADLINE, "the checkpoint to end", || async {
-        let (_, detail) = world.admin.get(&path).await;
-        (detail["status"] != "IN_PROGRESS").then_some(detail)
-    });
-    ear.hears_of(&ended.await)
+    let attempts = checkpoints::follow(&world.admin, &answer).await;
+    attempts.values().any(|detail| ear.hears_of(detail))
 }
 
 async fn restore_tells(world: &World, ear: &Ear) -> bool {

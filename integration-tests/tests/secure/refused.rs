@@ -41,6 +41,8 @@ async fn cases() -> Vec<(&'static str, Vec<(&'static str, String)>, &'static str
             "signed by nobody who is believed",
         ),
         (TLS, ours(), "asks for a certificate"),
+        (SASL, ours(), "does not speak TLS (CL0601)"),
+        (TLS, Vec::new(), "this listener speaks TLS"),
         (EXPIRED, ours(), "certificate expired at 2021-01-01"),
         (
             ELSEWHERE,

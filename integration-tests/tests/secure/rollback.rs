@@ -25,7 +25,7 @@ async fn the_documented_acls_suffice_and_each_one_is_named_when_it_is_missing() 
         async move { passed >= again }
     })
     .await;
-    // That it may create its topic was missed, and told of, when it came up.
+    // That the admin API may create its topic was missed, and told of, when it came up.
     for right in rights.iter().filter(|right| right.operation != "Create") {
         without(&mut world, right, &rights).await;
     }

@@ -10,7 +10,7 @@ use integration_tests::{
 use serde_json::{Value, json};
 
 use crate::{
-    app::{Billing, order},
+    app::{Billing, order, stranger},
     cluster::{Cluster, MUTUAL, Right, cluster},
     rights::named,
 };
@@ -52,6 +52,9 @@ impl World {
         for topic in ["orders", "invoices", "refunds"] {
             cluster.kafka.topics().create(topic, 1).await;
         }
+        let plain = cluster.kafka.bootstrap();
+        let committed = tokio::task::spawn_blocking(move || stranger(&plain));
+        committed.await.unwrap();
         let own = [
             Right::new("billing", "Read", "topic", "orders"),
             Right::new("billing", "Write", "topic", "invoices"),
@@ -96,10 +99,20 @@ impl World {
 
     /// Orders come, and the application passes them on.
     pub async fn works(&mut self) {
+        self.works_on(0).await;
+    }
+
+    /// The application commits something that no checkpoint knows: a partition that was added since.
+    pub async fn reads_what_was_added(&mut self) {
+        self.cluster.kafka.topics().grow("orders", 2).await;
+        self.works_on(1).await;
+    }
+
+    async fn works_on(&mut self, partition: i32) {
         let billing = self.billing.as_ref().unwrap();
         let goal = billing.passed() + ORDERS as u64;
         let plain = self.cluster.kafka.bootstrap();
-        let ordered = tokio::task::spawn_blocking(move || order(&plain, ORDERS));
+        let ordered = tokio::task::spawn_blocking(move || order(&plain, partition, ORDERS));
         ordered.await.unwrap();
         wait_until(DEADLINE, "orders to be billed", || async {
             billing.passed() >= goal

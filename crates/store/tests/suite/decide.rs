@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::world::{completed, failed, files, world};
 use cutline_model::{Epoch, Timeline};
 use cutline_store::{
-    CheckpointStatus, Fault, JournalRecord, MaskRecord, Objects, Operation, Repository, StoreError,
-    TimelineRecord,
+    CheckpointStatus, Fault, JournalRecord, MaskRecord, Objects, Operation, Repository,
+    RestoreSummary, StoreError, TimelineRecord,
 };
 
 #[tokio::test]
@@ -209,6 +209,31 @@ fn record(restore: &str, seq: u64, step: &str) -> JournalRecord {
         step,
         serde_json::json!({"by": "test"}),
     )
+}
+
+/// Lists of checkpoints say what was restored last: they got slower with every restore there had ever been (chaos, seed 201).
+#[tokio::test]
+async fn a_restore_that_is_over_is_read_once_however_often_it_is_listed() {
+    let world = world().await;
+    world.checkpoint(1, &files(&[("a", b"x")])).await;
+    for restore in ["r1", "r2", "r3"] {
+        let begin = record(restore, 0, "PLANNED");
+        world.repository.append_journal(&begin).await.unwrap();
+        let end = record(restore, 1, "COMPLETED").finished();
+        world.repository.append_journal(&end).await.unwrap();
+    }
+    let begin = record("r4", 0, "PLANNED");
+    world.repository.append_journal(&begin).await.unwrap();
+    let first = world.repository.restores().await.unwrap();
+    let reads = world.store.reads();
+    assert_eq!(world.repository.restores().await.unwrap(), first);
+    let again = world.store.reads() - reads;
+    assert!(again <= 2, "{again} reads for the one that is not over");
+    let end = record("r4", 1, "ABORTED").finished();
+    world.repository.append_journal(&end).await.unwrap();
+    let all = world.repository.restores().await.unwrap();
+    let over = |restore: &RestoreSummary| restore.last.finished;
+    assert_eq!(all.iter().filter(|restore| over(restore)).count(), 4);
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ pub const IN_FLIGHT_MAX: usize = 256;
 
 // Where the correlation id stands in a request: after size, API key and version.
 const CORRELATION_AT: usize = 8;
+/// What a record of type alert begins with in any version of TLS: 21, and 3.
+const TLS_ALERT: usize = 0x1503;
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -78,7 +80,7 @@ impl Connection {
     ) -> Result<Self, ClientError> {
         let opening = async {
             let connected = Stream::connect(address, security).await;
-            let mut stream = connected.map_err(|error| refused(address, error))?;
+            let mut stream = connected.map_err(|error| refused(address, amid_handshake(error)))?;
             let renew_after = match security.sasl() {
                 None => None,
                 Some(sasl) => {
@@ -232,7 +234,7 @@ async fn read(mut reader: FrameReader<StreamReader>, waiting: Arc<Waiting>) {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
             Err(error) => {
-                *waiting.tls.lock() = cutline_tls::explain(&error);
+                *waiting.tls.lock() = cutline_tls::explain(&error).or_else(|| alert(&error));
                 break;
             }
         };
@@ -251,6 +253,17 @@ async fn read(mut reader: FrameReader<StreamReader>, waiting: Arc<Waiting>) {
     waiting.close();
 }
 
+/// A listener with TLS answers what is none with an alert, whose beginning taken for a size is this large.
+fn alert(error: &FrameError) -> Option<String> {
+    let FrameError::TooLarge { size, .. } = error else {
+        return None;
+    };
+    (size >> 16 == TLS_ALERT).then(|| {
+        "this listener speaks TLS, and this program was told not to: kafka.security.protocol"
+            .to_owned()
+    })
+}
+
 /// What TLS says is wrong is for people; the rest may pass by itself.
 fn refused(address: &str, source: io::Error) -> ClientError {
     let address = address.to_owned();
@@ -258,6 +271,15 @@ fn refused(address: &str, source: io::Error) -> ClientError {
         Some(reason) => ClientError::Tls { address, reason },
         None => ClientError::Connect { address, source },
     }
+}
+
+/// A broker that goes away amid the handshake comes back; a listener that speaks no TLS closes just like it, each time.
+fn amid_handshake(source: io::Error) -> io::Error {
+    if source.kind() == io::ErrorKind::UnexpectedEof {
+        let said = "closed amid the TLS handshake: the broker goes away, or this listener does not speak TLS (CL0601)";
+        return io::Error::new(source.kind(), said);
+    }
+    source
 }
 
 fn unknown(address: &str, error: LoginError) -> ClientError {
