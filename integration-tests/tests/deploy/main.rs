@@ -8,9 +8,11 @@
 mod alerts;
 mod chart;
 mod codes;
+mod commands;
 mod compose;
 mod dependencies;
 mod inject;
+mod promises;
 mod readme;
 mod render;
 mod settings;

@@ -1,7 +1,5 @@
 //! Bank B's hook by itself: what a sidecar with `--capture hook=URL` may rely on.
 
-#![allow(clippy::unwrap_used, reason = "the helpers of a test are the test")]
-
 use std::time::Duration;
 
 use integration_tests::{
