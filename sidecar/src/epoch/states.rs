@@ -38,11 +38,18 @@ struct Fixture {
     state: Box<dyn Fixed>,
 }
 
+/// What is fixed, and up to which epoch nothing is wanted any more.
+#[derive(Default)]
+struct Kept {
+    fixture: Option<Fixture>,
+    over: Option<Epoch>,
+}
+
 /// The state of one process.
 pub struct StateKeeper {
     process: ProcessId,
     provider: Arc<dyn Provider>,
-    fixture: Mutex<Option<Fixture>>,
+    kept: Mutex<Kept>,
     store: Mutex<Store>,
 }
 
@@ -72,7 +79,7 @@ impl StateKeeper {
         Self {
             process,
             provider,
-            fixture: Mutex::new(None),
+            kept: Mutex::default(),
             store: Mutex::new(store),
         }
     }
@@ -122,14 +129,34 @@ impl StateKeeper {
         Ok(self.repository().await?.check_writable().await?)
     }
 
-    /// Fixes the state as it is now.
+    /// Fixes the state as it is now. An attempt may be over before that is done: then it is let go of at once, for a snapshot that
+    /// nobody copies would keep its locks for ever.
     ///
     /// # Errors
-    /// When it cannot be fixed.
+    /// When it cannot be fixed, or is not wanted any more.
     pub async fn fix(&self, epoch: Epoch) -> Result<(), StatesError> {
         self.discard_all().await;
-        let state = self.provider.fix().await?;
-        *self.fixture.lock().await = Some(Fixture { epoch, state });
+        let fixed = self.provider.fix().await?;
+        let unwanted = {
+            let mut kept = self.kept.lock().await;
+            let fixture = Fixture {
+                epoch,
+                state: fixed,
+            };
+            if kept.over >= Some(epoch) {
+                Some(fixture)
+            } else {
+                kept.fixture.replace(fixture)
+            }
+        };
+        let Some(unwanted) = unwanted else {
+            return Ok(());
+        };
+        let was_this = unwanted.epoch == epoch;
+        let_go(unwanted).await;
+        if was_this {
+            return Err(StatesError::NothingFixed(epoch));
+        }
         Ok(())
     }
 
@@ -138,12 +165,7 @@ impl StateKeeper {
     /// # Errors
     /// When nothing is fixed, or a copy or the store fails.
     pub async fn store(&self, epoch: Epoch) -> Result<PartRef, StatesError> {
-        let fixture = self
-            .fixture
-            .lock()
-            .await
-            .take()
-            .filter(|fixture| fixture.epoch == epoch);
+        let fixture = self.take(|fixed| fixed == epoch).await;
         let fixture = fixture.ok_or(StatesError::NothingFixed(epoch))?;
         let repository = self.repository().await?;
         let mut part = repository
@@ -153,26 +175,26 @@ impl StateKeeper {
         Ok(part.finish().await?)
     }
 
-    /// Lets go of what was fixed for `epoch`.
+    /// Lets go of what was fixed for `epoch`, or is being fixed for it.
     pub async fn discard(&self, epoch: Epoch) {
-        let fixed = self
-            .fixture
-            .lock()
-            .await
-            .as_ref()
-            .map(|fixture| fixture.epoch);
-        if fixed == Some(epoch) {
-            self.discard_all().await;
+        {
+            let mut kept = self.kept.lock().await;
+            kept.over = kept.over.max(Some(epoch));
+        }
+        if let Some(fixture) = self.take(|fixed| fixed <= epoch).await {
+            let_go(fixture).await;
         }
     }
 
     async fn discard_all(&self) {
-        let Some(fixture) = self.fixture.lock().await.take() else {
-            return;
-        };
-        if let Err(error) = fixture.state.discard().await {
-            tracing::warn!(%error, "fixed state left behind; it is removed at the next start");
+        if let Some(fixture) = self.take(|_| true).await {
+            let_go(fixture).await;
         }
+    }
+
+    async fn take(&self, wanted: impl FnOnce(Epoch) -> bool) -> Option<Fixture> {
+        let mut kept = self.kept.lock().await;
+        kept.fixture.take_if(|fixture| wanted(fixture.epoch))
     }
 
     /// Puts the state back as it is in `part`, verified.
@@ -180,6 +202,8 @@ impl StateKeeper {
     /// # Errors
     /// Names what is missing, altered or in the way.
     pub async fn restore(&self, part: &PartRef) -> Result<(), StatesError> {
+        // Whatever checkpoint it was for is none any more, and its locks would stand in the way.
+        self.discard_all().await;
         let mut reader = self.repository().await?.part_reader(part).await?;
         self.provider.restore(&mut reader).await?;
         cutline_crash::here("put the state back");
@@ -188,6 +212,12 @@ impl StateKeeper {
 
     async fn repository(&self) -> Result<Arc<Repository>, StatesError> {
         self.store.lock().await.open().await
+    }
+}
+
+async fn let_go(fixture: Fixture) {
+    if let Err(error) = fixture.state.discard().await {
+        tracing::warn!(%error, "fixed state left behind; it is removed at the next start");
     }
 }
 
@@ -205,5 +235,126 @@ impl Store {
         let repository = Arc::new(Repository::open(objects).await?);
         self.repository = Some(Arc::clone(&repository));
         Ok(repository)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use async_trait::async_trait;
+    use cutline_model::{Epoch, Guarantee, ProcessId, ServiceName};
+    use cutline_state::{Fixed, Provider, StateError};
+    use cutline_store::{PartReader, PartWriter, StoreBreakers};
+    use tokio::sync::Semaphore;
+
+    use super::StateKeeper;
+
+    /// State that takes until it is told to be fixed, and counts what is held and let go of.
+    #[derive(Debug)]
+    struct Slow {
+        begun: Semaphore,
+        may_end: Semaphore,
+        held: Arc<AtomicUsize>,
+    }
+
+    struct Snapshot(Arc<AtomicUsize>);
+
+    #[async_trait]
+    impl Provider for Slow {
+        fn name(&self) -> &str {
+            "slow"
+        }
+
+        fn guarantee(&self) -> Guarantee {
+            Guarantee::Consistent
+        }
+
+        async fn probe(&self) -> Result<(), StateError> {
+            Ok(())
+        }
+
+        async fn fix(&self) -> Result<Box<dyn Fixed>, StateError> {
+            self.begun.add_permits(1);
+            self.may_end.acquire().await.unwrap().forget();
+            self.held.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(Snapshot(Arc::clone(&self.held))))
+        }
+
+        async fn restore(&self, _: &mut PartReader) -> Result<(), StateError> {
+            Ok(())
+        }
+    }
+
+    #[async_trait]
+    impl Fixed for Snapshot {
+        async fn copy(self: Box<Self>, _: &mut PartWriter) -> Result<(), StateError> {
+            Ok(())
+        }
+
+        async fn discard(self: Box<Self>) -> Result<(), StateError> {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    fn slow() -> (Arc<Slow>, Arc<StateKeeper>) {
+        let slow = Arc::new(Slow {
+            begun: Semaphore::new(0),
+            may_end: Semaphore::new(0),
+            held: Arc::default(),
+        });
+        let process = ProcessId {
+            service: ServiceName::from("bank".to_owned()),
+            instance: None,
+        };
+        let provider = Arc::clone(&slow) as Arc<dyn Provider>;
+        let watch = Arc::new(|_| {});
+        let keeper = StateKeeper::new(process, provider, watch, StoreBreakers::default());
+        (slow, Arc::new(keeper))
+    }
+
+    fn fixing(
+        keeper: &Arc<StateKeeper>,
+        epoch: u64,
+    ) -> tokio::task::JoinHandle<Result<(), super::StatesError>> {
+        let keeper = Arc::clone(keeper);
+        tokio::spawn(async move { keeper.fix(Epoch(epoch)).await })
+    }
+
+    /// Found by chaos seed 7: an attempt ended while its state was being fixed, and the snapshot's locks stood in a restore's way.
+    #[tokio::test]
+    async fn what_is_fixed_after_its_attempt_is_over_is_let_go_of_at_once() {
+        let (slow, keeper) = slow();
+        let fixing = fixing(&keeper, 132);
+        slow.begun.acquire().await.unwrap().forget();
+        keeper.discard(Epoch(132)).await;
+        slow.may_end.add_permits(1);
+        assert!(fixing.await.unwrap().is_err());
+        assert_eq!(slow.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_later_attempt_fixed_stays_when_an_earlier_one_is_given_up() {
+        let (slow, keeper) = slow();
+        slow.may_end.add_permits(1);
+        fixing(&keeper, 8).await.unwrap().unwrap();
+        keeper.discard(Epoch(7)).await;
+        assert_eq!(slow.held.load(Ordering::Relaxed), 1);
+        keeper.discard(Epoch(8)).await;
+        assert_eq!(slow.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn of_two_that_are_fixed_at_a_time_one_is_let_go_of() {
+        let (slow, keeper) = slow();
+        let (first, second) = (fixing(&keeper, 1), fixing(&keeper, 2));
+        slow.begun.acquire_many(2).await.unwrap().forget();
+        slow.may_end.add_permits(2);
+        let _ = (first.await.unwrap(), second.await.unwrap());
+        assert_eq!(slow.held.load(Ordering::Relaxed), 1);
     }
 }
