@@ -16,7 +16,7 @@ use super::render;
 
 const PROGRAMS: [&str; 3] = ["cutline", "cutline-admin", "cutline-sidecar"];
 /// Fewer than this, and the pages are not read as they should be.
-const COMMANDS_MIN: usize = 40;
+const COMMANDS_MIN: usize = 30;
 const LINKS_MIN: usize = 40;
 
 /// Every page for people.
