@@ -197,19 +197,6 @@ pub fn stranger(bootstrap: &str) {
     consumer.commit(&begin, CommitMode::Sync).unwrap();
 }
 
-/// Begins a transaction as `billing` and is gone before it ends: somebody has to end it.
-pub fn leave_open(bootstrap: &str) {
-    let producer: BaseProducer = settings(bootstrap, "billing", "SCRAM-SHA-256")
-        .set("transactional.id", "billing-dead")
-        .create()
-        .unwrap();
-    producer.init_transactions(LIMIT).unwrap();
-    producer.begin_transaction().unwrap();
-    let record: BaseRecord<'_, str, str> = BaseRecord::to("invoices").payload("half").key("half");
-    producer.send(record).map_err(|(error, _)| error).unwrap();
-    producer.flush(LIMIT).unwrap();
-}
-
 /// Puts `count` orders into a partition of `orders`, committed, and an aborted one after them, as a superuser.
 pub fn order(bootstrap: &str, partition: i32, count: usize) {
     let producer: BaseProducer = ClientConfig::new()

@@ -12,7 +12,6 @@ use integration_tests::{Process, checkpoints, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use crate::{
-    app,
     cluster::Right,
     rights::named,
     world::{DEADLINE, World, is_over},
@@ -81,6 +80,11 @@ fn process<'a>(world: &'a mut World, right: &Right) -> &'a mut Process {
     }
 }
 
+/// Whether it is over what is Cutline's own, and so missed by a program that comes up.
+pub fn is_own(right: &Right) -> bool {
+    right.name.starts_with("__cutline")
+}
+
 /// Takes `right`, one of `all`, away until its lack was told of, and has everything go on with it again.
 pub async fn without(world: &mut World, right: &Right, all: &[Right]) {
     let begun = Instant::now();
@@ -101,23 +105,12 @@ pub async fn without(world: &mut World, right: &Right, all: &[Right]) {
 }
 
 async fn told(world: &mut World, right: &Right, ear: &Ear) -> &'static str {
-    let own = right.name.starts_with("__cutline");
-    let ends_transactions = right.user == "admin" && right.kind == "transactional-id";
-    if !own && !ends_transactions && checkpoint_tells(world, ear).await {
+    let own = is_own(right);
+    if !own && checkpoint_tells(world, ear).await {
         return "by a checkpoint";
     }
-    if !own {
-        if ends_transactions {
-            let bootstrap = world.sidecar.bootstrap();
-            let left = tokio::task::spawn_blocking(move || app::leave_open(&bootstrap));
-            left.await.unwrap();
-            // With its application: what is open now is nobody's any more.
-            world.sidecar.restart(true).await;
-            world.works().await;
-        }
-        if restore_tells(world, ear).await {
-            return "by a restore";
-        }
+    if !own && restore_tells(world, ear).await {
+        return "by a restore";
     }
     start_tells(world, right, ear).await;
     "by a start"

@@ -42,7 +42,11 @@ async fn cases() -> Vec<(&'static str, Vec<(&'static str, String)>, &'static str
         ),
         (TLS, ours(), "asks for a certificate"),
         (SASL, ours(), "does not speak TLS (CL0601)"),
-        (TLS, Vec::new(), "this listener speaks TLS"),
+        (
+            TLS,
+            Vec::new(),
+            "kafka.security.protocol is plaintext: is that what this listener expects?",
+        ),
         (EXPIRED, ours(), "certificate expired at 2021-01-01"),
         (
             ELSEWHERE,

@@ -40,8 +40,6 @@ pub const IN_FLIGHT_MAX: usize = 256;
 
 // Where the correlation id stands in a request: after size, API key and version.
 const CORRELATION_AT: usize = 8;
-/// What a record of type alert begins with in any version of TLS: 21, and 3.
-const TLS_ALERT: usize = 0x1503;
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -234,7 +232,7 @@ async fn read(mut reader: FrameReader<StreamReader>, waiting: Arc<Waiting>) {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
             Err(error) => {
-                *waiting.tls.lock() = cutline_tls::explain(&error).or_else(|| alert(&error));
+                *waiting.tls.lock() = cutline_tls::explain(&error);
                 break;
             }
         };
@@ -251,17 +249,6 @@ async fn read(mut reader: FrameReader<StreamReader>, waiting: Arc<Waiting>) {
         }
     }
     waiting.close();
-}
-
-/// A listener with TLS answers what is none with an alert, whose beginning taken for a size is this large.
-fn alert(error: &FrameError) -> Option<String> {
-    let FrameError::TooLarge { size, .. } = error else {
-        return None;
-    };
-    (size >> 16 == TLS_ALERT).then(|| {
-        "this listener speaks TLS, and this program was told not to: kafka.security.protocol"
-            .to_owned()
-    })
 }
 
 /// What TLS says is wrong is for people; the rest may pass by itself.
