@@ -73,6 +73,16 @@ pub fn browser_python() -> PathBuf {
 
 /// The interpreter of the environment that `scripts/SCRIPT` makes or finds.
 fn interpreter(script: &str) -> PathBuf {
+    let [python] = prepared(script);
+    python
+}
+
+/// The paths that `scripts/SCRIPT` prints of what it makes or finds, one in each line.
+///
+/// # Panics
+/// When it does not succeed, or names another number of them.
+#[must_use]
+pub fn prepared<const COUNT: usize>(script: &str) -> [PathBuf; COUNT] {
     let made = Command::new(project_root().join("scripts").join(script))
         .output()
         .expect("a script of the project can be run");
@@ -81,7 +91,11 @@ fn interpreter(script: &str) -> PathBuf {
         "scripts/{script}: {}",
         String::from_utf8_lossy(&made.stderr)
     );
-    PathBuf::from(String::from_utf8_lossy(&made.stdout).trim())
+    let printed = String::from_utf8_lossy(&made.stdout);
+    let paths: Vec<PathBuf> = printed.lines().map(PathBuf::from).collect();
+    paths
+        .try_into()
+        .unwrap_or_else(|paths| panic!("scripts/{script} names {paths:?}, not {COUNT} paths"))
 }
 
 /// What `scripts/SCRIPT VERSION` fetches or builds to `path` of the project's cache, done now when it is not there.

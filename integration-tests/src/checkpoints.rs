@@ -72,6 +72,24 @@ pub async fn take(admin: &Admin, mode: &str) -> Attempts {
     follow(admin, &accepted).await
 }
 
+/// Has checkpoints taken until one is completed, telling why others are not: for some seconds after a rebalance a partition may seem to
+/// have a reader too many.
+///
+/// # Panics
+/// When none is within `limit`.
+pub async fn completed(admin: &Admin, mode: &str, limit: Duration) -> u64 {
+    wait_for(limit, "a checkpoint", || async {
+        let attempts = take(admin, mode).await;
+        let (epoch, detail) = attempts.last_key_value().expect("an attempt was made");
+        eprintln!(
+            "checkpoint {epoch}: {} {}",
+            detail["status"], detail["reason"]
+        );
+        (detail["status"] == "COMPLETED").then_some(*epoch)
+    })
+    .await
+}
+
 /// Waits for the end of a checkpoint that was `accepted`: every attempt, the last of them last.
 ///
 /// # Panics

@@ -27,6 +27,7 @@ pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod redis;
+pub mod restores;
 pub mod run;
 pub mod s3;
 pub mod services;

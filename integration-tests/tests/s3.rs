@@ -8,6 +8,7 @@ use integration_tests::{
     Admin, AdminOptions, Kafka, Run, S3, Sidecar, SidecarOptions, checkpoints,
     flow::{Relay, RelayOptions},
     front::Front,
+    restores,
     s3::SECRET_KEY,
     topics::unique_name,
     wait_for, wait_until,
@@ -151,13 +152,8 @@ async fn a_service_rolls_back_to_a_checkpoint_in_s3_and_no_secret_shows() {
         .post("/v1/restores", &json!({ "epoch": epoch }))
         .await;
     assert_eq!(status, 202, "{begun}");
-    let path = format!("/v1/restores/{}", begun["id"].as_str().unwrap());
-    let ended = wait_for(DEADLINE, "the restore to end", || async {
-        let (_, restore) = world.admin.get(&path).await;
-        let over = ["COMPLETED", "FAILED", "ABORTED"].map(Value::from);
-        over.contains(&restore["status"]).then_some(restore)
-    })
-    .await;
+    let id = begun["id"].as_str().unwrap();
+    let ended = restores::ended(&world.admin, id, DEADLINE).await;
     assert_eq!(ended["status"], "COMPLETED", "{ended}");
     assert!(fs::read(world.state.join("file")).unwrap() == kept);
     // Another admin API on the same store takes over, and sees the same.

@@ -11,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use integration_tests::{Run, binaries::project_root, kafka};
+use integration_tests::{
+    Run,
+    binaries::{prepared, project_root},
+    kafka,
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{
@@ -83,23 +87,11 @@ impl Prepared {
     fn get() -> &'static Self {
         static PREPARED: OnceLock<Prepared> = OnceLock::new();
         PREPARED.get_or_init(|| {
-            let made = std::process::Command::new(project_root().join("scripts/prepare-clients"))
-                .stderr(Stdio::inherit())
-                .output()
-                .expect("scripts/prepare-clients can be run");
-            assert!(
-                made.status.success(),
-                "scripts/prepare-clients did not succeed"
-            );
-            let text = String::from_utf8(made.stdout).expect("paths are text");
-            let paths: Vec<&str> = text.lines().collect();
-            let [java, franz, python] = paths[..] else {
-                panic!("scripts/prepare-clients names three paths, not {paths:?}")
-            };
+            let [java, franz, python] = prepared("prepare-clients");
             Self {
-                java: java.into(),
-                franz: franz.into(),
-                python: python.into(),
+                java,
+                franz,
+                python,
             }
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! Without its state a rollback would make it count what lies between twice; without its offsets, not at all.
 
-use integration_tests::{checkpoints, wait_for, wait_until};
+use integration_tests::{checkpoints, restores, wait_until};
 use serde_json::json;
 
 use super::tally::{DEADLINE, Language, Tally};
@@ -22,24 +22,13 @@ async fn counts_every_record_once(language: Language) {
         })
     };
     at_least(RECORDS).await;
-    let epoch = wait_for(DEADLINE, "a checkpoint", || async {
-        let attempts = checkpoints::take(&tally.admin, "aligned").await;
-        let (epoch, detail) = attempts.last_key_value().unwrap();
-        eprintln!("{epoch}: {} {}", detail["status"], detail["reason"]);
-        (detail["status"] == "COMPLETED").then_some(*epoch)
-    })
-    .await;
+    let epoch = checkpoints::completed(&tally.admin, "aligned", DEADLINE).await;
     at_least(tally.total().await + RECORDS).await;
     let request = json!({ "epoch": epoch });
     let (status, view) = tally.admin.post("/v1/restores", &request).await;
     assert_eq!(status, 202, "{view}");
-    let path = format!("/v1/restores/{}", view["id"].as_str().unwrap());
-    let over = wait_for(DEADLINE, "the restore to end", || async {
-        let (_, view) = tally.admin.get(&path).await;
-        let words = ["COMPLETED", "FAILED", "ABORTED"];
-        words.contains(&view["status"].as_str()?).then_some(view)
-    })
-    .await;
+    let id = view["id"].as_str().unwrap();
+    let over = restores::ended(&tally.admin, id, DEADLINE).await;
     assert_eq!(over["status"], "COMPLETED", "{over}");
     let sent = feed.stop();
     let total = sent.values().sum::<u64>();

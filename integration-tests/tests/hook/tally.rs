@@ -5,7 +5,6 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    process::{Command, Stdio},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -16,8 +15,8 @@ use std::{
 
 use integration_tests::{
     Admin, AdminOptions, Kafka, Process, ProcessSpec, Run, Sidecar, SidecarOptions,
-    binaries::{binary, project_root, python},
-    checkpoints,
+    binaries::{binary, prepared, project_root, python},
+    checkpoints, kafka,
     ports::free_port,
     topics::unique_name,
     wait_until,
@@ -54,28 +53,22 @@ impl Language {
                 .arg(source.join("python/tally.py")),
             Self::Java => ProcessSpec::new("Tally.java", "java", log)
                 .args(["-Xmx128m", "-XX:+UseSerialGC", "-cp"])
-                .args([&prepared()[0], "Tally"]),
-            Self::Go => ProcessSpec::new("tally in Go", &prepared()[1], log),
+                .args([class_path(), "Tally".to_owned()]),
+            Self::Go => ProcessSpec::new("tally in Go", compiled()[1].join("tally"), log),
             Self::Rust => ProcessSpec::new("tally in Rust", binary("tally"), log),
         }
     }
 }
 
-/// The class path of the program in Java, and the program in Go.
-fn prepared() -> &'static [String] {
-    static PREPARED: OnceLock<Vec<String>> = OnceLock::new();
-    PREPARED.get_or_init(|| {
-        let made = Command::new(project_root().join("scripts/prepare-hooks"))
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(
-            made.status.success(),
-            "scripts/prepare-hooks did not succeed"
-        );
-        let text = String::from_utf8(made.stdout).unwrap();
-        text.lines().map(str::to_owned).collect()
-    })
+/// Where the programs in Java and in Go are.
+fn compiled() -> &'static [PathBuf; 2] {
+    static COMPILED: OnceLock<[PathBuf; 2]> = OnceLock::new();
+    COMPILED.get_or_init(|| prepared("prepare-hooks"))
+}
+
+fn class_path() -> String {
+    let jars = kafka::jars(kafka::VERSION_DEFAULT);
+    format!("{}:{}/*", compiled()[0].display(), jars.display())
 }
 
 /// Everything, for one program.

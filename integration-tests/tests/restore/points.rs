@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use cutline_crash::{ARMED, DIRECTORY, PASSED};
-use integration_tests::{Process, Run, wait_for};
+use integration_tests::{Process, Run, restores::is_over, wait_for};
 use serde_json::{Value, json};
 
 use crate::world::{FLOW_DEADLINE, Options, RESTORE_DEADLINE, World};
@@ -117,12 +117,6 @@ async fn newest_checkpoint(world: &World) -> Value {
 async fn newest_restore(url: &str) -> Option<Value> {
     let (_, all) = get(url, "/v1/restores").await?;
     all.get(0).cloned()
-}
-
-fn is_over(restore: &Value) -> bool {
-    ["COMPLETED", "FAILED", "ABORTED"]
-        .iter()
-        .any(|word| restore["status"] == *word)
 }
 
 /// Asks for a restore until it is taken, or who is asked is dead.

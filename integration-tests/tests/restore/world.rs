@@ -11,8 +11,9 @@ use std::{
 use integration_tests::{
     Admin, AdminOptions, Kafka, Run, Sidecar, SidecarOptions, checkpoints,
     flow::{Feed, FeedOptions, Watch, WatchOptions},
+    restores,
     topics::unique_name,
-    wait_for, wait_until,
+    wait_until,
 };
 use rdkafka::{
     ClientConfig, TopicPartitionList,
@@ -211,18 +212,9 @@ impl World {
         .await;
     }
 
-    /// Takes a checkpoint. For some seconds after a rebalance a partition may seem to have a reader too many.
+    /// Takes a checkpoint.
     pub async fn checkpoint(&self, mode: &str) -> u64 {
-        wait_for(FLOW_DEADLINE, "a checkpoint", || async {
-            let attempts = checkpoints::take(&self.admin, mode).await;
-            let (epoch, detail) = attempts.last_key_value().unwrap();
-            eprintln!(
-                "checkpoint {epoch}: {} {}",
-                detail["status"], detail["reason"]
-            );
-            (detail["status"] == "COMPLETED").then_some(*epoch)
-        })
-        .await
+        checkpoints::completed(&self.admin, mode, FLOW_DEADLINE).await
     }
 
     /// Begins a restore; its id.
@@ -234,19 +226,7 @@ impl World {
 
     /// The restore once it is over.
     pub async fn ended(&self, id: &str) -> Value {
-        let path = format!("/v1/restores/{id}");
-        wait_for(
-            RESTORE_DEADLINE,
-            &format!("restore {id} to end"),
-            || async {
-                let (_, view) = self.admin.get(&path).await;
-                let over = ["COMPLETED", "FAILED", "ABORTED"];
-                over.iter()
-                    .any(|word| view["status"] == *word)
-                    .then_some(view)
-            },
-        )
-        .await
+        restores::ended(&self.admin, id, RESTORE_DEADLINE).await
     }
 
     pub async fn restore(&self, request: &Value) -> Value {

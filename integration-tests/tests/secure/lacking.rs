@@ -8,13 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use integration_tests::{Process, checkpoints, wait_for, wait_until};
+use integration_tests::{Process, checkpoints, restores::is_over, wait_for, wait_until};
 use serde_json::{Value, json};
 
 use crate::{
     cluster::Right,
     rights::named,
-    world::{DEADLINE, World, is_over},
+    world::{DEADLINE, World},
 };
 
 const LOOK: Duration = Duration::from_millis(50);

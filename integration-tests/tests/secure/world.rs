@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use integration_tests::{
-    Admin, AdminOptions, Sidecar, SidecarOptions, checkpoints, wait_for, wait_until,
+    Admin, AdminOptions, Sidecar, SidecarOptions, checkpoints, restores, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -123,16 +123,7 @@ impl World {
 
     /// A checkpoint; whatever kept it from completing, until it does.
     pub async fn checkpoint(&mut self) {
-        self.epoch = wait_for(DEADLINE, "a checkpoint", || async {
-            let attempts = checkpoints::take(&self.admin, "aligned").await;
-            let (epoch, detail) = attempts.last_key_value().unwrap();
-            eprintln!(
-                "checkpoint {epoch}: {} {}",
-                detail["status"], detail["reason"]
-            );
-            (detail["status"] == "COMPLETED").then_some(*epoch)
-        })
-        .await;
+        self.epoch = checkpoints::completed(&self.admin, "aligned", DEADLINE).await;
     }
 
     pub async fn restore(&self) -> (u16, Value) {
@@ -145,18 +136,8 @@ impl World {
     }
 
     pub async fn over(&self, id: &str) -> Value {
-        wait_for(DEADLINE, "the restore to be over", || async {
-            let view = self.view(id).await;
-            is_over(&view).then_some(view)
-        })
-        .await
+        restores::ended(&self.admin, id, DEADLINE).await
     }
-}
-
-pub fn is_over(view: &Value) -> bool {
-    ["COMPLETED", "FAILED", "ABORTED"]
-        .iter()
-        .any(|word| view["status"] == *word)
 }
 
 async fn told_in_log(process: &mut integration_tests::Process, right: &Right) {

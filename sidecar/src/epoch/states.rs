@@ -136,28 +136,20 @@ impl StateKeeper {
     /// When it cannot be fixed, or is not wanted any more.
     pub async fn fix(&self, epoch: Epoch) -> Result<(), StatesError> {
         self.discard_all().await;
-        let fixed = self.provider.fix().await?;
-        let unwanted = {
+        let state = self.provider.fix().await?;
+        let fixture = Fixture { epoch, state };
+        let (unwanted, fixed) = {
             let mut kept = self.kept.lock().await;
-            let fixture = Fixture {
-                epoch,
-                state: fixed,
-            };
             if kept.over >= Some(epoch) {
-                Some(fixture)
+                (Some(fixture), Err(StatesError::NothingFixed(epoch)))
             } else {
-                kept.fixture.replace(fixture)
+                (kept.fixture.replace(fixture), Ok(()))
             }
         };
-        let Some(unwanted) = unwanted else {
-            return Ok(());
-        };
-        let was_this = unwanted.epoch == epoch;
-        let_go(unwanted).await;
-        if was_this {
-            return Err(StatesError::NothingFixed(epoch));
+        if let Some(unwanted) = unwanted {
+            let_go(unwanted).await;
         }
-        Ok(())
+        fixed
     }
 
     /// Copies what was fixed for `epoch` into the store and lets go of it.

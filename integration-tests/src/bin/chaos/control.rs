@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use integration_tests::{checkpoints::at_work, wait_at_most, wait_for};
+use integration_tests::{checkpoints::at_work, restores::is_over, wait_at_most, wait_for};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -133,9 +133,8 @@ impl Control {
         let path = format!("/v1/restores/{id}");
         let ended = wait_at_most(DONE_LIMIT, || async {
             let (status, view) = self.get(&path).await?;
-            let status_word = word(&view["status"]);
-            let over = ["COMPLETED", "FAILED", "ABORTED"].contains(&status_word.as_str());
-            (status == 200 && over).then_some((status_word, view))
+            let over = status == 200 && is_over(&view);
+            over.then(|| (word(&view["status"]), view))
         });
         match ended.await {
             Some(ended) => Ok(ended),
