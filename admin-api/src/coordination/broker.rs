@@ -71,13 +71,7 @@ pub async fn ends(
     let metadata = kafka.refresh_metadata().await?;
     // One that is hidden from us must not pass for one that was deleted.
     kafka.check_visible(topics).await?;
-    let id =
-        |metadata: &Metadata, topic: &TopicName| metadata.topics.get(topic).map(|info| info.id);
-    let is_other = |topic: &&TopicName| {
-        let then = id(before, topic);
-        then.is_some() && then != id(&metadata, topic)
-    };
-    if let Some(topic) = topics.iter().find(is_other) {
+    if let Some(topic) = before.replaced(&metadata, topics) {
         return Err(EndsError::TopicReplaced(topic.clone()));
     }
     let partitions: Vec<TopicPartition> = topics

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -23,11 +24,14 @@ use tokio::time::Instant;
 
 use crate::{
     batch::batches,
-    client::{Acl, Client, ClientError, Spot, check, check_all},
+    client::{Acl, Client, ClientError, Metadata, Spot, check, check_all},
 };
 
 /// How long one AddPartitionsToTxn or EndTxn is repeated while the coordinator is busy or moving.
 pub const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// How long AddPartitionsToTxn is repeated while a partition is unknown: a topic that was made just now is, for a moment,
+/// and one that was deleted stays so. Applications are held meanwhile.
+const UNKNOWN_LIMIT: Duration = Duration::from_secs(2);
 /// Partitions of one AddPartitionsToTxn; a larger marking is one transaction still, added in several requests.
 pub const PARTITIONS_PER_REQUEST_MAX: usize = 1_000;
 
@@ -71,12 +75,14 @@ impl MarkerError {
 }
 
 /// What one `write` has put on its way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Written {
     /// The pair that the markers carry.
     pub pair: MarkerId,
     /// The end of every partition before its marker: where to start looking for it.
     pub before: BTreeMap<TopicPartition, Offset>,
+    /// The topics whose ends these are: one that is made again under the same name has others.
+    pub topics: Arc<Metadata>,
 }
 
 /// Writes markers under one transactional id. Each pair (producer id, producer epoch) marks once: after `write` comes
@@ -155,21 +161,28 @@ impl MarkerWriter {
     /// The ends are listed while the transaction is opened, which appends nothing: applications wait for both.
     pub async fn write(&mut self, partitions: &[TopicPartition]) -> Result<Written, MarkerError> {
         let pair = self.fresh.ok_or(MarkerError::NotReady)?;
-        let mut written = Written {
-            pair,
-            before: BTreeMap::new(),
-        };
-        if partitions.is_empty() {
-            return Ok(written);
-        }
         let client = self.client.clone();
-        let listed = async { Ok(client.list_offsets(partitions, Spot::End).await?) };
-        let (listed, _) = tokio::try_join!(listed, self.open(partitions))?;
-        let ends = listed.into_iter();
-        written.before = ends
-            .map(|(partition, end)| (partition, end.offset))
-            .collect();
-        self.end(pair, Instant::now() + WRITE_LIMIT).await?;
+        if partitions.is_empty() {
+            return Ok(Written {
+                pair,
+                before: BTreeMap::new(),
+                topics: client.metadata(),
+            });
+        }
+        let listed = async {
+            let ends = client.list_offsets(partitions, Spot::End).await?;
+            Ok((ends, client.metadata()))
+        };
+        let ((ends, topics), _) = tokio::try_join!(listed, self.open(partitions))?;
+        let ends = ends.into_iter();
+        let written = Written {
+            pair,
+            before: ends
+                .map(|(partition, end)| (partition, end.offset))
+                .collect(),
+            topics,
+        };
+        self.end(pair, Instant::now()).await?;
         cutline_crash::here("wrote markers");
         Ok(written)
     }
@@ -179,9 +192,9 @@ impl MarkerWriter {
     pub async fn open(&mut self, partitions: &[TopicPartition]) -> Result<MarkerId, MarkerError> {
         // Used from here on, whatever happens.
         let pair = self.fresh.take().ok_or(MarkerError::NotReady)?;
-        let deadline = Instant::now() + WRITE_LIMIT;
+        let begun = Instant::now();
         for chunk in partitions.chunks(PARTITIONS_PER_REQUEST_MAX) {
-            self.add(pair, chunk, deadline).await?;
+            self.add(pair, chunk, begun).await?;
         }
         cutline_crash::here("opened a transaction");
         Ok(pair)
@@ -190,7 +203,7 @@ impl MarkerWriter {
     /// Commits what was [opened](Self::open) under `pair`, with what was appended in it. As with [`Self::write`], only
     /// [`Self::settle`] tells when that is in the log.
     pub async fn close(&mut self, pair: MarkerId) -> Result<(), MarkerError> {
-        self.end(pair, Instant::now() + WRITE_LIMIT).await?;
+        self.end(pair, Instant::now()).await?;
         cutline_crash::here("committed a transaction");
         Ok(())
     }
@@ -222,12 +235,12 @@ impl MarkerWriter {
         &mut self,
         pair: MarkerId,
         partitions: &[TopicPartition],
-        deadline: Instant,
+        begun: Instant,
     ) -> Result<(), MarkerError> {
         let request = add_request(&self.transactional_id, pair, partitions);
         loop {
             let added = self.add_once(&request).await;
-            if !self.again(added, deadline).await? {
+            if !self.again(added, begun).await? {
                 return Ok(());
             }
         }
@@ -259,7 +272,7 @@ impl MarkerWriter {
         }))
     }
 
-    async fn end(&mut self, pair: MarkerId, deadline: Instant) -> Result<(), MarkerError> {
+    async fn end(&mut self, pair: MarkerId, begun: Instant) -> Result<(), MarkerError> {
         let request = EndTxnRequest::default()
             .with_transactional_id(text(&self.transactional_id).into())
             .with_producer_id(pair.producer_id.into())
@@ -267,7 +280,7 @@ impl MarkerWriter {
             .with_committed(true);
         loop {
             let ended = self.end_once(&request).await;
-            if !self.again(ended, deadline).await? {
+            if !self.again(ended, begun).await? {
                 return Ok(());
             }
         }
@@ -289,10 +302,14 @@ impl MarkerWriter {
     async fn again(
         &mut self,
         done: Result<(), ClientError>,
-        deadline: Instant,
+        begun: Instant,
     ) -> Result<bool, MarkerError> {
         let Err(error) = done else { return Ok(false) };
-        if !error.is_retryable() || Instant::now() > deadline {
+        let limit = match error.kafka() {
+            Some(ResponseError::UnknownTopicOrPartition) => UNKNOWN_LIMIT,
+            _ => WRITE_LIMIT,
+        };
+        if !error.is_retryable() || begun.elapsed() > limit {
             return Err(MarkerError::of(&self.transactional_id, error));
         }
         if error.kafka() != Some(ResponseError::ConcurrentTransactions) {

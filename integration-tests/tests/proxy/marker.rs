@@ -62,6 +62,36 @@ async fn one_transaction_marks_many_partitions_and_no_client_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_made_while_partitions_are_marked_is_marked_with_them() {
+    let kafka = Kafka::shared().await;
+    let there = kafka.topics().create_unique("there", 1).await;
+    let made = unique_name("made");
+    let all = [partitions(&there, 1), partitions(&made, 1)].concat();
+    let client = client(&kafka.bootstrap()).await;
+    let mut writer = MarkerWriter::new(client.clone(), unique_name("marker"));
+    let pair = writer.init().await.expect("the id is free");
+    let topics = kafka.topics();
+    let (written, ()) = tokio::join!(writer.write(&all), topics.create(&made, 1));
+    written.expect("the markers are taken");
+    writer.settle().await.expect("the markers are written");
+    let found = locate(&client, pair, &from_start(&all)).await;
+    assert_eq!(found.expect("every partition has one").len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_not_there_is_the_one_that_is_named() {
+    let kafka = Kafka::shared().await;
+    let there = kafka.topics().create_unique("there", 1).await;
+    let gone = unique_name("gone");
+    let all = [partitions(&there, 1), partitions(&gone, 1)].concat();
+    let client = client(&kafka.bootstrap()).await;
+    let mut writer = MarkerWriter::new(client, unique_name("marker"));
+    writer.init().await.expect("the id is free");
+    let error = writer.write(&all).await.unwrap_err().to_string();
+    assert!(error.contains(&gone), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_produced_after_settling_stands_above_the_marker() {
     let kafka = Kafka::shared().await;
     let topic = kafka.topics().create_unique("gate", 4).await;

@@ -3,13 +3,26 @@
 //! A mark is reported as written only after the writer settled: EndTxn answers before the markers are in the log, and only
 //! the next successful InitProducerId tells that they are (1-protocol §3). What to mark is the core's word.
 
-use cutline_model::{MarkerId, PartitionOffset, TopicPartition};
+use std::collections::BTreeSet;
+
+use cutline_model::{MarkerId, PartitionOffset, TopicName, TopicPartition};
 use cutline_protocol::MarkPair;
 use cutline_wire::{
-    client::Client,
+    client::{Client, ClientError, Metadata},
     marker::{MarkerError, MarkerWriter, Written, locate},
 };
 use tokio::sync::Mutex;
+
+/// Why marks are not where they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum MarkError {
+    /// Writing or looking failed.
+    #[error(transparent)]
+    Marker(#[from] MarkerError),
+    /// The log that was marked is gone.
+    #[error("topic {0} was deleted, or deleted and made again, while the checkpoint was taken")]
+    TopicReplaced(TopicName),
+}
 
 struct Slot {
     writer: MarkerWriter,
@@ -57,15 +70,19 @@ impl Markers {
         pair: MarkPair,
         marker: MarkerId,
         partitions: &[TopicPartition],
-    ) -> Result<(), MarkerError> {
+    ) -> Result<(), MarkError> {
+        let topics = self.client.metadata();
         let mut slot = self.slot(pair).lock().await;
         if slot.writer.fresh() != Some(marker) {
             // A later attempt took fresh pairs: nobody is armed for what would be written now.
-            return Err(MarkerError::NotReady);
+            return Err(MarkerError::NotReady.into());
         }
-        slot.last = Some(slot.writer.write(partitions).await?);
-        slot.writer.settle().await?;
-        Ok(())
+        let marked = write(&mut slot, partitions).await;
+        drop(slot);
+        match marked {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.explained(error, &topics, partitions).await),
+        }
     }
 
     /// Where the last marks under `pair` are.
@@ -77,22 +94,52 @@ impl Markers {
         pair: MarkPair,
         marker: MarkerId,
         partitions: &[TopicPartition],
-    ) -> Result<Vec<PartitionOffset>, MarkerError> {
-        let before = {
+    ) -> Result<Vec<PartitionOffset>, MarkError> {
+        let (before, topics) = {
             let slot = self.slot(pair).lock().await;
             match &slot.last {
-                Some(written) if written.pair == marker => written.before.clone(),
-                _ => return Err(MarkerError::NotReady),
+                Some(written) if written.pair == marker => {
+                    (written.before.clone(), written.topics.clone())
+                }
+                _ => return Err(MarkerError::NotReady.into()),
             }
         };
         let from = partitions
             .iter()
             .map(|p| (p.clone(), before.get(p).copied().unwrap_or_default()));
-        let found = locate(&self.client, marker, &from.collect()).await?;
-        Ok(found
-            .into_iter()
-            .map(|(partition, offset)| PartitionOffset { partition, offset })
-            .collect())
+        match locate(&self.client, marker, &from.collect()).await {
+            Ok(found) => Ok(found
+                .into_iter()
+                .map(|(partition, offset)| PartitionOffset { partition, offset })
+                .collect()),
+            Err(error) => Err(self.explained(error, &topics, partitions).await),
+        }
+    }
+
+    /// `error`, or what explains it better: one of the topics is gone, or another one than in `then`.
+    async fn explained(
+        &self,
+        error: MarkerError,
+        then: &Metadata,
+        partitions: &[TopicPartition],
+    ) -> MarkError {
+        let topics = partitions.iter().map(|partition| partition.topic.clone());
+        match self.replaced(then, &topics.collect()).await {
+            Ok(Some(topic)) => MarkError::TopicReplaced(topic),
+            // Whoever cannot ask Kafka, or is not let see the topic, has the error as it is.
+            Ok(None) | Err(_) => error.into(),
+        }
+    }
+
+    async fn replaced(
+        &self,
+        then: &Metadata,
+        topics: &BTreeSet<TopicName>,
+    ) -> Result<Option<TopicName>, ClientError> {
+        let now = self.client.refresh_metadata().await?;
+        self.client.check_visible(topics).await?;
+        let gone = || topics.iter().find(|topic| !now.topics.contains_key(*topic));
+        Ok(then.replaced(&now, topics).or_else(gone).cloned())
     }
 
     fn slot(&self, pair: MarkPair) -> &Mutex<Slot> {
@@ -101,4 +148,10 @@ impl Markers {
             MarkPair::Spare => &self.spare,
         }
     }
+}
+
+async fn write(slot: &mut Slot, partitions: &[TopicPartition]) -> Result<(), MarkerError> {
+    slot.last = Some(slot.writer.write(partitions).await?);
+    slot.writer.settle().await?;
+    Ok(())
 }

@@ -158,20 +158,18 @@ impl ClientError {
     }
 }
 
-/// Turns the error codes of a response's parts into the first error among them, one that names a missing right before others:
-/// what a broker did not attempt because of it comes with an error too.
+/// Turns the error codes of a response's parts into the one error that explains them: a missing right before all others, and
+/// last what a broker did not attempt because of another part.
 pub(crate) fn check_all(
     parts: impl IntoIterator<Item = Result<(), ClientError>>,
 ) -> Result<(), ClientError> {
-    let mut first = Ok(());
-    for part in parts {
-        match part {
-            Err(denied @ ClientError::Denied { .. }) => return Err(denied),
-            Err(error) if first.is_ok() => first = Err(error),
-            _ => {}
-        }
-    }
-    first
+    let rank = |error: &ClientError| match error {
+        ClientError::Denied { .. } => 0,
+        ClientError::Kafka { error, .. } if *error == ResponseError::OperationNotAttempted => 2,
+        _ => 1,
+    };
+    let errors = parts.into_iter().filter_map(Result::err);
+    errors.min_by_key(rank).map_or(Ok(()), Err)
 }
 
 /// Turns a response's error code into an error that says `what` was asked for.
@@ -182,5 +180,25 @@ pub(crate) fn check(code: i16, what: impl FnOnce() -> String) -> Result<(), Clie
             what: what(),
             error,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(code: i16, what: &str) -> Result<(), ClientError> {
+        check(code, || what.to_owned())
+    }
+
+    #[test]
+    fn what_was_not_attempted_hides_no_reason() {
+        let not_attempted = ResponseError::OperationNotAttempted.code();
+        let unknown = ResponseError::UnknownTopicOrPartition.code();
+        let parts = [part(0, "a"), part(not_attempted, "b"), part(unknown, "c")];
+        let error = check_all(parts).unwrap_err();
+        assert_eq!(error.kafka(), Some(ResponseError::UnknownTopicOrPartition));
+        assert!(error.is_retryable() && error.to_string().starts_with("c: "));
+        assert!(check_all([part(0, "a"), part(0, "b")]).is_ok());
     }
 }

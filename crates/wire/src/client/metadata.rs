@@ -96,6 +96,22 @@ impl Metadata {
             .map(|(name, _)| name)
     }
 
+    /// The first of `topics` that `now` no longer has, or has as another topic under the same name (KIP-516): what is
+    /// known of its log from this metadata is of a log that is gone.
+    #[must_use]
+    pub fn replaced<'a>(
+        &self,
+        now: &Self,
+        topics: impl IntoIterator<Item = &'a TopicName>,
+    ) -> Option<&'a TopicName> {
+        let id =
+            |metadata: &Self, topic: &TopicName| metadata.topics.get(topic).map(|info| info.id);
+        topics.into_iter().find(|topic| {
+            let then = id(self, topic);
+            then.is_some() && then != id(now, topic)
+        })
+    }
+
     /// How many partitions `topic` has.
     #[must_use]
     pub fn partition_count(&self, topic: &TopicName) -> Option<usize> {
