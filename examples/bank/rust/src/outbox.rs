@@ -4,7 +4,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -17,6 +17,8 @@ use crate::record::Outgoing;
 
 /// How long one wait for acknowledgements lasts before the next begins.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it is waited for acknowledgements before it is said, and said again.
+const SILENT_MAX: Duration = Duration::from_secs(10);
 /// How long to wait before a new producer takes the place of one that is fatally wrong.
 const REPLACE_DELAY: Duration = Duration::from_millis(500);
 
@@ -91,10 +93,7 @@ impl Outbox {
             for (partition, payload) in &parcels {
                 self.enqueue(*partition, payload)?;
             }
-            while self.producer.in_flight_count() > 0 {
-                // A timeout here is a broker that is away, or a gate that is closed: wait on.
-                let _ = self.producer.flush(FLUSH_TIMEOUT);
-            }
+            self.wait_acknowledged();
             parcels = std::mem::take(
                 &mut *self
                     .returned
@@ -107,6 +106,24 @@ impl Outbox {
             }
         }
         Ok(())
+    }
+
+    /// Waits, however long it takes: a broker is away, or a gate is closed.
+    fn wait_acknowledged(&self) {
+        let begin = Instant::now();
+        let mut silent_since = begin;
+        while self.producer.in_flight_count() > 0 {
+            let _ = self.producer.flush(FLUSH_TIMEOUT);
+            if silent_since.elapsed() >= SILENT_MAX {
+                silent_since = Instant::now();
+                eprintln!(
+                    "bank-a: {} transfers to {} are not acknowledged after {} s",
+                    self.producer.in_flight_count(),
+                    self.topic,
+                    begin.elapsed().as_secs()
+                );
+            }
+        }
     }
 
     fn enqueue(&self, partition: i32, payload: &[u8]) -> Result<(), KafkaError> {

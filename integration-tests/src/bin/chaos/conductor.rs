@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use integration_tests::groups::Progress;
+use integration_tests::{Sidecar, groups::Progress};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use crate::{
@@ -39,6 +39,8 @@ const MAX_PAUSE_SECONDS: f64 = 10.0;
 const STRIKE_WITHIN_MS: u64 = 1_500;
 /// How many of a storm's checkpoints are read whole again.
 const VERIFIED_MAX: usize = 3;
+/// How much of a log is shown after a violation.
+const LOG_LINES: usize = 25;
 const ASSIGNORS: [&str; 3] = ["range", "cooperative-sticky", "consumer"];
 const MODES: [&str; 3] = ["aligned", "unaligned", "synchronous"];
 
@@ -228,7 +230,22 @@ impl Conductor {
         let progress = Progress::of(&self.stage.kafka.bootstrap(), bank.inputs()).await;
         match progress.stands_still_after(PROGRESS_LIMIT).await {
             still if still.is_empty() => Ok(()),
-            still => Err(format!("no progress within {PROGRESS_LIMIT:?}: {still:?}")),
+            still => {
+                self.say_logs();
+                Err(format!("no progress within {PROGRESS_LIMIT:?}: {still:?}"))
+            }
+        }
+    }
+
+    /// What every instance and its sidecar said last.
+    fn say_logs(&mut self) {
+        for instance in &mut self.stage.bank.instances {
+            let sidecar = instance.sidecar.as_mut().map(Sidecar::process);
+            for process in [Some(&mut instance.app), sidecar].into_iter().flatten() {
+                let name = process.name();
+                let tail = process.log_tail(LOG_LINES);
+                self.tally.note(&format!("{name} said last:\n{tail}"));
+            }
         }
     }
 
