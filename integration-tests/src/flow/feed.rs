@@ -136,10 +136,8 @@ impl Maker {
                 std::thread::sleep(TICK);
             }
         }
-        while self.producer.in_flight_count() > 0 {
-            // A timeout is a broker that is away: wait on.
-            let _ = self.producer.flush(WAIT);
-        }
+        // A timeout is a broker that is away, or a gate that is shut. (`in_flight_count` counts unread errors too.)
+        while self.producer.flush(WAIT).is_err() {}
         self.next
     }
 

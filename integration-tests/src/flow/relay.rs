@@ -290,10 +290,8 @@ impl Worker {
     }
 
     fn flush(&self) {
-        while self.producer.in_flight_count() > 0 {
-            // A timeout is a broker that is away, or a gate that is shut: wait on.
-            let _ = self.producer.flush(WAIT);
-        }
+        // A timeout is a broker that is away, or a gate that is shut. (`in_flight_count` counts unread errors too.)
+        while self.producer.flush(WAIT).is_err() {}
     }
 
     fn named(&self) -> Positions {

@@ -236,10 +236,8 @@ impl Worker {
         if self.positions.is_empty() {
             return;
         }
-        while self.producer.in_flight_count() > 0 {
-            // A timeout is a broker that is away, or a gate that is shut: wait on.
-            let _ = self.producer.flush(FLUSH);
-        }
+        // A timeout is a broker that is away, or a gate that is shut. (`in_flight_count` counts unread errors too.)
+        while self.producer.flush(FLUSH).is_err() {}
         let (new, file) = (
             self.options.state.join("new"),
             self.options.state.join("due.json"),

@@ -109,19 +109,17 @@ impl Outbox {
     }
 
     /// Waits, however long it takes: a broker is away, or a gate is closed.
+    ///
+    /// `flush` is what tells. `in_flight_count` counts what nobody has read yet, errors of connections too, and a flush reads
+    /// nothing once all is acknowledged: who waits for a count of 0 may wait for ever.
     fn wait_acknowledged(&self) {
         let begin = Instant::now();
-        let mut silent_since = begin;
-        while self.producer.in_flight_count() > 0 {
-            let _ = self.producer.flush(FLUSH_TIMEOUT);
-            if silent_since.elapsed() >= SILENT_MAX {
-                silent_since = Instant::now();
-                eprintln!(
-                    "bank-a: {} transfers to {} are not acknowledged after {} s",
-                    self.producer.in_flight_count(),
-                    self.topic,
-                    begin.elapsed().as_secs()
-                );
+        let mut said = begin;
+        while self.producer.flush(FLUSH_TIMEOUT).is_err() {
+            if said.elapsed() >= SILENT_MAX {
+                said = Instant::now();
+                let (topic, seconds) = (&self.topic, begin.elapsed().as_secs());
+                eprintln!("bank-a: transfers to {topic} are not acknowledged after {seconds} s");
             }
         }
     }
@@ -163,4 +161,35 @@ fn parcel(outgoing: &Outgoing) -> Parcel {
         outgoing.partition,
         serde_json::to_vec(&outgoing.record).expect("a record of plain fields has a JSON form"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, sync::mpsc, thread};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn errors_of_connections_that_nobody_read_are_not_waited_for() {
+        // A port nobody listens on any more.
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = gone.local_addr().unwrap().to_string();
+        drop(gone);
+        let outbox = Outbox::new(&address, "transfers-b").unwrap();
+        let begin = Instant::now();
+        while outbox.producer.in_flight_count() == 0 {
+            assert!(begin.elapsed() < LIMIT, "no error is told");
+            thread::sleep(Duration::from_millis(10));
+        }
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            outbox.wait_acknowledged();
+            done.send(()).unwrap();
+        });
+        is_done
+            .recv_timeout(LIMIT)
+            .expect("nothing was sent, nothing is waited for");
+    }
 }
