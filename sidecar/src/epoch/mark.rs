@@ -3,7 +3,7 @@
 //! A mark is reported as written only after the writer settled: EndTxn answers before the markers are in the log, and only
 //! the next successful InitProducerId tells that they are (1-protocol §3). What to mark is the core's word.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use cutline_model::{MarkerId, PartitionOffset, TopicName, TopicPartition};
 use cutline_protocol::MarkPair;
@@ -11,7 +11,10 @@ use cutline_wire::{
     client::{Client, ClientError, Metadata},
     marker::{MarkerError, MarkerWriter, Written, locate},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
+
+/// How long a better word for what failed is looked for: applications may be held meanwhile.
+const EXPLAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// Why marks are not where they should be.
 #[derive(Debug, thiserror::Error)]
@@ -124,10 +127,11 @@ impl Markers {
         partitions: &[TopicPartition],
     ) -> MarkError {
         let topics = partitions.iter().map(|partition| partition.topic.clone());
-        match self.replaced(then, &topics.collect()).await {
-            Ok(Some(topic)) => MarkError::TopicReplaced(topic),
-            // Whoever cannot ask Kafka, or is not let see the topic, has the error as it is.
-            Ok(None) | Err(_) => error.into(),
+        let topics = topics.collect();
+        match timeout(EXPLAIN_LIMIT, self.replaced(then, &topics)).await {
+            Ok(Ok(Some(topic))) => MarkError::TopicReplaced(topic),
+            // Whoever cannot ask Kafka now, or is not let see the topic, has the error as it is.
+            _ => error.into(),
         }
     }
 
