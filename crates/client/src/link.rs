@@ -140,7 +140,67 @@ pub enum Downlink {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Debug;
+
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// What both sides said in version 1, one frame of every kind: never changed, only added to.
+    const UP: &str = include_str!("../conversation/1/up.jsonl");
+    const DOWN: &str = include_str!("../conversation/1/down.jsonl");
+
+    /// The same frame as a later version may write it: every object in it has one more field.
+    fn later(frame: &Value) -> Value {
+        match frame {
+            Value::Object(fields) => {
+                let fields = fields
+                    .iter()
+                    .map(|(name, value)| (name.clone(), later(value)));
+                let added = ("added_later".to_owned(), json!({ "since": 2 }));
+                fields.chain([added]).collect()
+            }
+            Value::Array(items) => items.iter().map(later).collect(),
+            plain => plain.clone(),
+        }
+    }
+
+    /// True when `written` has everything an earlier version looks for.
+    fn has_all(written: &Value, earlier: &Value) -> bool {
+        match (written, earlier) {
+            (Value::Object(written), Value::Object(earlier)) => earlier
+                .iter()
+                .all(|(name, value)| written.get(name).is_some_and(|field| has_all(field, value))),
+            (Value::Array(written), Value::Array(earlier)) => {
+                written.len() == earlier.len()
+                    && written.iter().zip(earlier).all(|(a, b)| has_all(a, b))
+            }
+            (written, earlier) => written == earlier,
+        }
+    }
+
+    fn one_version_apart<Frame>(frames: &str)
+    where
+        Frame: Debug + PartialEq + Serialize + DeserializeOwned,
+    {
+        for line in frames.lines() {
+            let frame: Value = serde_json::from_str(line).unwrap();
+            let read = |frame: Value| -> Frame {
+                serde_json::from_value(frame).unwrap_or_else(|error| panic!("{error}: {line}"))
+            };
+            let known = read(frame.clone());
+            assert_eq!(read(later(&frame)), known, "{line}");
+            let written = serde_json::to_value(&known).unwrap();
+            assert!(has_all(&written, &frame), "{line} is now {written}");
+        }
+    }
+
+    #[test]
+    fn what_the_first_version_says_is_understood_and_so_is_what_a_later_one_adds() {
+        one_version_apart::<Uplink>(UP);
+        one_version_apart::<Downlink>(DOWN);
+    }
 
     #[test]
     fn a_trace_is_nothing_that_an_earlier_or_a_later_version_stumbles_over() {

@@ -15,6 +15,7 @@ mod inject;
 mod promises;
 mod readme;
 mod render;
+mod sbom;
 mod settings;
 mod sidecar;
 mod tls;

@@ -7,6 +7,7 @@
 
 mod backend;
 mod disk;
+mod formats;
 mod scratch;
 #[path = "../suite/mod.rs"]
 mod suite;
