@@ -17,6 +17,14 @@ async fn three_brokers() -> Kafka {
     .await
 }
 
+async fn is_missed(client: &Client, broker: i32) {
+    wait_until(SOON, "the broker to be none any more", || async {
+        let seen = client.refresh_metadata().await;
+        seen.is_ok_and(|metadata| metadata.broker(broker).is_none())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_shared_kafka_takes_topics() {
     let kafka = Kafka::shared().await;
@@ -28,7 +36,12 @@ async fn a_shared_kafka_takes_topics() {
 #[tokio::test]
 async fn three_brokers_survive_the_kill_of_one() {
     let mut kafka = three_brokers().await;
+    let brokers: Vec<String> = kafka.bootstrap().split(',').map(str::to_owned).collect();
+    let client = Client::connect(&brokers, ClientOptions::default()).await;
+    let client = client.expect("the cluster answers");
     kafka.broker(1).kill();
+    // It may have been the controller: what is asked before there is another waits for the one that is gone.
+    is_missed(&client, 2).await;
     let topic = kafka.topics().create_unique("two-of-three", 4).await;
     assert_eq!(kafka.topics().partitions(&topic), 4);
     kafka.broker(1).start_again();
@@ -53,11 +66,7 @@ async fn a_coordinator_that_was_no_broker_for_a_moment_is_looked_for_again() {
 
     let broker = usize::try_from(coordinator - 1).expect("counted from 1 up");
     kafka.broker(broker).kill();
-    wait_until(SOON, "the broker to be none any more", || async {
-        let seen = client.refresh_metadata().await;
-        seen.is_ok_and(|metadata| metadata.broker(coordinator).is_none())
-    })
-    .await;
+    is_missed(&client, coordinator).await;
     // As a sidecar asks while it drains: again and again, and nobody looks at the brokers for it.
     let ask = || async { client.committed_on(&group, &partitions, true).await.ok() };
     let found = wait_for(SOON, "another coordinator to answer", ask).await;

@@ -1,6 +1,6 @@
 //! Who gets in: tokens with roles, sidecars of their own service, the audit log, and what is not served to strangers.
 
-use std::{fs, path::PathBuf, process::Output};
+use std::{fs, path::PathBuf, process::Output, time::Duration};
 
 use integration_tests::{
     Admin, AdminOptions, Kafka, Process, ProcessSpec, Run, Sidecar, SidecarOptions, Topics,
@@ -274,16 +274,16 @@ async fn a_sidecar_that_is_turned_away_asks_ever_less_often() {
     };
     let mut world = World::start(&tokens).await;
     let _nobody = world.sidecar("relay", None).await;
-    // Pauses double from 50 ms; without growth beyond a second this many attempts would come within two of each other.
-    let turned_away = 8;
-    wait_until(SOON, "it to be turned away some times", || {
+    wait_until(SOON, "it to be turned away once", || {
         let count = world.audit_times().len();
-        async move { count >= turned_away }
+        async move { count > 0 }
     })
     .await;
+    // Pauses are chosen by chance, up to a limit that doubles from 50 ms. Were none longer than a second, fourteen attempts
+    // would come within 9.55 s; as it is, one of some forty thousand sidecars is as quick.
+    tokio::time::sleep(Duration::from_secs(10)).await;
     let times = world.audit_times();
-    let pause = times[turned_away - 1].duration_since(times[turned_away - 2]);
-    assert!(pause.as_millis() > 2_000, "{times:?}");
+    assert!(times.len() < 14, "{times:?}");
 }
 
 #[tokio::test]
