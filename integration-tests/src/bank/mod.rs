@@ -337,6 +337,14 @@ impl Bank {
             .await;
     }
 
+    /// Waits until the banks have sent each other `transfers` more, whatever orders came.
+    pub async fn flow_between(&self, transfers: i64) {
+        let [_, to_a, _, to_b] = self.topics();
+        Topics::of(&self.kafka)
+            .wait_appended(&[to_a, to_b], transfers)
+            .await;
+    }
+
     /// Counts, after waiting up to `settle` until nothing moves; zero counts at once, in the middle of everything.
     ///
     /// # Panics

@@ -117,10 +117,10 @@ impl World {
         answer
     }
 
-    /// Takes a checkpoint, lets records flow, and goes back to it. Answers both as they were answered.
+    /// Takes a checkpoint, lets the banks send what is rolled back then, and goes back to it. Answers both as they were answered.
     pub async fn checkpoint_and_roll_back(&self) -> (Value, Value) {
         let checkpoint = self.completed(&["checkpoint", "create"]).await;
-        self.bank.flow(FLOW).await;
+        self.bank.flow_between(FLOW / 2).await;
         let epoch = checkpoint["epoch"].to_string();
         let restore = self.completed(&["restore", "create", &epoch]).await;
         self.bank.flow(FLOW).await;
