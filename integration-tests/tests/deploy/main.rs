@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are the test")]
 
 mod alerts;
+mod by_hand;
 mod chart;
 mod codes;
 mod commands;

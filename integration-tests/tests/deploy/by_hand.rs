@@ -1,0 +1,127 @@
+//! The README's commands by hand, word for word but for this machine's ports and directory: they start everything, and roll it back.
+
+use std::{env, fs, path::Path, time::Duration};
+
+use integration_tests::{
+    Kafka, Process, ProcessSpec, Run,
+    binaries::{binary, project_root},
+    checkpoints::at_work,
+    ports::{free_port, free_ports},
+    wait_until,
+};
+use serde_json::Value;
+
+const BEGIN: &str = "By hand:\n";
+const TOPICS: [&str; 4] = ["orders-a", "transfers-a", "orders-b", "transfers-b"];
+const PARTITIONS: i32 = 4;
+/// The sidecar's own, and one for each broker.
+const SIDECAR_PORTS: u16 = 8;
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const FLOW: i64 = 500;
+
+/// The block's commands, each in one line, with `places` of this machine instead of everybody's.
+fn commands(places: &[(&str, String)]) -> Vec<String> {
+    let readme = fs::read_to_string(project_root().join("README.md")).unwrap();
+    let block = readme.split(BEGIN).nth(1).expect("the README has them");
+    let block = block.split("```sh\n").nth(1).unwrap();
+    let mut block = block.split("```").next().unwrap().replace("\\\n", " ");
+    for (everybodys, ours) in places {
+        assert!(block.contains(everybodys), "{everybodys} is not said");
+        block = block.replace(everybodys, ours);
+    }
+    let lines = block.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A shell that finds our programs, and the admin API where it is here.
+fn shell(directory: &Path, name: &str, line: &str, admin: &str) -> ProcessSpec {
+    let programs = binary("cutline");
+    let programs = programs.parent().unwrap().display().to_string();
+    let path = format!("{programs}:{}", env::var("PATH").unwrap());
+    ProcessSpec::new(name, "sh", directory.join(format!("{name}.log")))
+        .args(["-c", &format!("exec {line}")])
+        .env("PATH", path)
+        .env("CUTLINE_ADMIN", format!("http://{admin}"))
+}
+
+/// Bank A, as the application, and orders for it.
+fn application(directory: &Path, sidecar: &str, kafka: &str) -> [Process; 2] {
+    let spec = |name: &str, verb: &str, bootstrap: &str| {
+        ProcessSpec::new(
+            name,
+            binary("bank-a"),
+            directory.join(format!("{name}.log")),
+        )
+        .args([verb, "--bootstrap", bootstrap])
+        .args(["--partitions", &PARTITIONS.to_string(), "--state"])
+        .arg(directory.join(name))
+    };
+    let load = spec("load", "load", kafka).args(["--rate", "100", "--seconds", "120"]);
+    [spec("bank-a", "serve", sidecar), load].map(Process::start)
+}
+
+async fn ended_well(mut process: Process) -> String {
+    let process = tokio::task::spawn_blocking(move || {
+        process.wait();
+        process
+    });
+    let mut process = process.await.unwrap();
+    let told = process.log_tail(30);
+    let ended = process.exit_status();
+    assert!(
+        ended.is_some_and(|status| status.success()),
+        "{}: {told}",
+        process.name()
+    );
+    told
+}
+
+#[tokio::test]
+async fn the_commands_by_hand_start_everything_and_roll_it_back() {
+    let kafka = Kafka::shared().await;
+    for topic in TOPICS {
+        kafka.topics().create(topic, PARTITIONS).await;
+    }
+    let directory = Run::this().part("by-hand");
+    let admin = format!("127.0.0.1:{}", free_port());
+    let sidecar = format!("127.0.0.1:{}", free_ports(SIDECAR_PORTS)[0]);
+    let lines = commands(&[
+        ("127.0.0.1:7070", admin.clone()),
+        ("127.0.0.1:9092", kafka.bootstrap()),
+        ("127.0.0.1:19092", sidecar.clone()),
+        ("/var/lib", directory.display().to_string()),
+    ]);
+    let [serve, stand, rest @ ..] = &lines[..] else {
+        panic!("an admin API, a sidecar, and more: {lines:?}")
+    };
+    assert!(
+        serve.starts_with("cutline-admin ") && stand.starts_with("cutline-sidecar "),
+        "{lines:?}"
+    );
+    let started = [("admin", serve), ("sidecar", stand)];
+    let _started =
+        started.map(|(name, line)| Process::start(shell(&directory, name, line, &admin)));
+    let _application = application(&directory, &sidecar, &kafka.bootstrap());
+    wait_until(START_DEADLINE, "the application to be at work", || async {
+        let asked = reqwest::get(format!("http://{admin}/v1/sidecars")).await;
+        let Ok(answer) = asked else { return false };
+        at_work(&answer.json().await.unwrap_or(Value::Null)) == 1
+    })
+    .await;
+    assert_eq!(
+        rest.len(),
+        3,
+        "a checkpoint, a plan and a rollback: {rest:?}"
+    );
+    for (number, line) in rest.iter().enumerate() {
+        let topics = TOPICS.map(str::to_owned);
+        kafka.topics().wait_appended(&topics, FLOW).await;
+        let name = format!("command-{number}");
+        ended_well(Process::start(shell(&directory, &name, line, &admin))).await;
+    }
+    let told = fs::read_to_string(directory.join("command-2.log")).unwrap();
+    assert!(told.contains("COMPLETED"), "{told}");
+}
