@@ -168,6 +168,7 @@ fn options(certificates: &Certificates) -> KafkaOptions {
     let listener = |name: &str, protocol, properties: Vec<Vec<_>>| Listener {
         name: name.to_owned(),
         protocol,
+        host: "127.0.0.1",
         properties: properties.concat(),
     };
     let short = vec![pair("connections.max.reauth.ms", SESSION_MS)];
