@@ -58,7 +58,17 @@ impl Authority {
     /// # Panics
     /// When the files cannot be written.
     pub fn sign(&self, directory: &Path, name: &str) -> Identity {
-        let names = NAMES.map(str::to_owned);
+        self.sign_for(&[], directory, name)
+    }
+
+    /// The same for hosts of these names too.
+    ///
+    /// # Panics
+    /// When the files cannot be written.
+    pub fn sign_for(&self, hosts: &[&str], directory: &Path, name: &str) -> Identity {
+        let names: Vec<String> = (NAMES.iter().chain(hosts))
+            .map(ToString::to_string)
+            .collect();
         let mut params = CertificateParams::new(names).expect("they are names");
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key can be made");

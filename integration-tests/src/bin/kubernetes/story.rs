@@ -1,0 +1,274 @@
+//! What happens, in order: a cluster, Cutline in it, the bank in pods with injected sidecars, a checkpoint, a rollback, the count.
+
+use std::time::{Duration, Instant};
+
+use integration_tests::{
+    Kafka, KafkaOptions, Kubernetes, Process, ProcessSpec, Run, bank,
+    bank::Count,
+    binaries::{binary, project_root},
+    kafka::Listener,
+    kubernetes::HOST,
+    wait_until,
+};
+use serde_json::Value;
+
+use crate::{
+    order::{self, Order},
+    release::{self, Release},
+    say,
+};
+
+/// The listener of Kafka that pods reach.
+const PODS: &str = "PODS";
+const TOPICS: [&str; 4] = ["orders-a", "transfers-a", "orders-b", "transfers-b"];
+const PARTITIONS: i32 = 4;
+/// Orders a second into both banks together.
+const RATE: &str = "200";
+/// How long the load may go on at most.
+const LOAD_SECONDS: &str = "600";
+/// How many records pass before each step.
+const FLOW: i64 = 3_000;
+/// How long pods may take to come, to work, or to go.
+const PODS_DEADLINE: Duration = Duration::from_secs(120);
+/// How long the count may wait until nothing moves.
+const SETTLE: [&str; 4] = ["--quiet-seconds", "6", "--settle-seconds", "60"];
+
+/// The cluster and what is in it.
+pub struct Story {
+    begun: Instant,
+    kubernetes: Kubernetes,
+    kafka: Kafka,
+}
+
+/// What became of it.
+pub struct Verdict {
+    count: Count,
+    orders: Vec<Order>,
+}
+
+impl Story {
+    /// The cluster, and a Kafka beside it.
+    pub async fn begin() -> Self {
+        let begun = Instant::now();
+        say("Kubernetes: starting; its first time on a machine takes ten minutes more");
+        let kubernetes = Kubernetes::start().await;
+        let listener = Listener {
+            name: PODS.into(),
+            protocol: "PLAINTEXT",
+            host: HOST,
+            properties: Vec::new(),
+        };
+        let options = KafkaOptions {
+            listeners: vec![listener],
+            ..KafkaOptions::default()
+        };
+        let kafka = Kafka::start(options).await;
+        for topic in TOPICS {
+            kafka.topics().create(topic, PARTITIONS).await;
+        }
+        let story = Self {
+            begun,
+            kubernetes,
+            kafka,
+        };
+        story.say("Kubernetes is up, and Kafka beside it");
+        story
+    }
+
+    /// Everything else.
+    pub async fn tell(mut self) -> Verdict {
+        let watched = ["get", "pods", "--watch", "--output", "json"];
+        let watching = self.kubernetes.kubectl_beside("pods", &watched);
+        let kafka = self.kafka.listener(PODS);
+        let release = Release::install(&self.kubernetes, &kafka).await;
+        self.say("the chart is installed, and helm test passed");
+        self.deploy_banks(&kafka).await;
+        release.wait_at_work(2, PODS_DEADLINE).await;
+        let load = self.start_load();
+        self.say("both banks work in pods, each behind an injected sidecar");
+        self.go_there_and_back(&release).await;
+        stop(load).await;
+        let count = self.count().await;
+        let (expected, after) = (count.total_expected, count.total_after);
+        self.say(&format!(
+            "counted {} records: {after} coins of {expected}",
+            count.records
+        ));
+        let orders = self.end_a_pod(&watching).await;
+        Verdict { count, orders }
+    }
+
+    /// A checkpoint, and a rollback to it after more has happened.
+    async fn go_there_and_back(&mut self, release: &Release) {
+        self.flow().await;
+        let taken = self.completed(release, &["checkpoint", "create"]).await;
+        let epoch = taken["epoch"].to_string();
+        self.say(&format!("checkpoint {epoch} is COMPLETED"));
+        self.flow().await;
+        self.completed(release, &["restore", "create", &epoch])
+            .await;
+        self.say("both banks are back at it");
+        self.flow().await;
+    }
+
+    /// Has the command line do something and waits for its end.
+    async fn completed(&self, release: &Release, verb: &[&str]) -> Value {
+        let answer = release.asked(&[verb, &["--wait"]].concat()).await;
+        let answer = answer.unwrap_or_else(|complaint| {
+            panic!(
+                "{verb:?}: {complaint}\n{}",
+                release::troubles(&self.kubernetes)
+            )
+        });
+        assert_eq!(answer["status"], "COMPLETED", "{verb:?}: {answer}");
+        answer
+    }
+
+    async fn deploy_banks(&self, kafka: &str) {
+        let template = project_root().join("integration-tests/deploy/kubernetes/bank.yaml");
+        let template = std::fs::read_to_string(template).expect("the template is there");
+        for (bank, arguments) in [("a", "[serve]"), ("b", "[]")] {
+            let volume = self.kubernetes.volume(&format!("bank-{bank}"));
+            let manifest = template
+                .replace("@BANK@", bank)
+                .replace("@ARGUMENTS@", arguments)
+                .replace("@KAFKA@", kafka)
+                .replace(
+                    "@STATE@",
+                    &volume
+                        .parent()
+                        .expect("a volume lies among others")
+                        .display()
+                        .to_string(),
+                );
+            self.kubernetes
+                .apply(&format!("bank-{bank}.yaml"), &manifest);
+        }
+        for bank in ["deployment/bank-a", "deployment/bank-b"] {
+            let rolled = self
+                .kubernetes
+                .kubectl(&["rollout", "status", bank, "--timeout", "120s"]);
+            rolled.unwrap_or_else(|complaint| {
+                panic!(
+                    "{bank}: {complaint}\n{}",
+                    release::troubles(&self.kubernetes)
+                )
+            });
+        }
+    }
+
+    /// Ends the pod of bank A, as a rollout would, and tells in which order its containers came and went.
+    async fn end_a_pod(&self, watching: &Process) -> Vec<Order> {
+        let names = self.kubernetes.kubectl(&[
+            "get",
+            "pods",
+            "--selector",
+            "app.kubernetes.io/name in (bank-a, bank-b)",
+            "--output",
+            "name",
+        ]);
+        let names = names.expect("pods are listed");
+        let names: Vec<&str> = names
+            .lines()
+            .filter_map(|line| line.strip_prefix("pod/"))
+            .collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        let deleted = self
+            .kubernetes
+            .kubectl(&[&["delete", "pod", "--timeout", "120s"], &names[..]].concat());
+        deleted.expect("pods end");
+        let seen = || std::fs::read(watching.log()).unwrap_or_default();
+        let orders = || {
+            names
+                .iter()
+                .map(|name| order::of(&seen(), name))
+                .collect::<Vec<_>>()
+        };
+        // What the API server knows the watch tells a moment later.
+        wait_until(PODS_DEADLINE, "the end of the pods to be seen", || {
+            let ended = orders().iter().all(|order| order.sidecar_last);
+            async move { ended }
+        })
+        .await;
+        self.say("the pods have ended");
+        orders()
+    }
+
+    fn start_load(&self) -> Process {
+        let directory = Run::this().part("load");
+        let spec = ProcessSpec::new("load", binary("bank-a"), directory.join("log"))
+            .args(["load", "--bootstrap", &self.kafka.bootstrap()])
+            .args(["--rate", RATE, "--seconds", LOAD_SECONDS])
+            .args(["--partitions", &PARTITIONS.to_string(), "--state"])
+            .arg(directory.join("load"));
+        Process::start(spec)
+    }
+
+    async fn flow(&self) {
+        let topics = TOPICS.map(str::to_owned);
+        self.kafka.topics().wait_appended(&topics, FLOW).await;
+    }
+
+    /// The load was rolled back with the rest, so its own word of what it sent does not count.
+    async fn count(&self) -> Count {
+        let states = ["a", "b"].map(|bank| {
+            let volume = self.kubernetes.volume(&format!("bank-{bank}"));
+            volume.join("state").display().to_string()
+        });
+        let mut arguments = vec!["--no-orders".to_owned()];
+        arguments.extend(SETTLE.map(str::to_owned));
+        bank::count(states.into_iter(), PARTITIONS, &arguments).await
+    }
+
+    fn say(&self, text: &str) {
+        say(&format!(
+            "{:>6.1}  {text}",
+            self.begun.elapsed().as_secs_f64()
+        ));
+    }
+}
+
+impl Verdict {
+    /// Whether the money is there and the containers kept their order.
+    pub fn is_right(&self) -> bool {
+        let kept = |order: &Order| order.sidecar_first && order.sidecar_last;
+        self.count.is_right() && self.orders.iter().all(kept)
+    }
+
+    /// The last line.
+    pub fn line(&self) -> String {
+        let Count {
+            total_expected,
+            total_after,
+            orphans,
+            lost,
+            duplicates,
+            records,
+            ..
+        } = &self.count;
+        serde_json::json!({
+            "total_expected": total_expected,
+            "total_after": total_after,
+            "orphans": orphans,
+            "lost": lost,
+            "duplicates": duplicates,
+            "records": records,
+            "sidecar_first": self.orders.iter().all(|order| order.sidecar_first),
+            "sidecar_last": self.orders.iter().all(|order| order.sidecar_last),
+        })
+        .to_string()
+    }
+}
+
+async fn stop(mut load: Process) {
+    let ended = tokio::task::spawn_blocking(move || {
+        load.signal("TERM");
+        load.wait();
+        load.exit_status()
+    });
+    let ended = ended.await.expect("a wait for a process does not panic");
+    assert!(
+        ended.is_some_and(|status| status.success()),
+        "the load ended badly: {ended:?}"
+    );
+}
