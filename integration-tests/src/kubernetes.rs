@@ -6,7 +6,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use rcgen::KeyPair;
 
 use crate::{
     binaries::{binary, prepared, project_root, python},
-    process::{Process, ProcessSpec},
+    process::{Process, ProcessSpec, text_of},
     run::Run,
     wait::wait_until,
 };
@@ -260,13 +260,4 @@ fn ip(arguments: &[&str]) {
         .output()
         .expect("ip can be run");
     text_of(&done).unwrap_or_else(|complaint| panic!("ip {}: {complaint}", arguments.join(" ")));
-}
-
-fn text_of(output: &Output) -> Result<String, String> {
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let said =
-        [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
-    Err(said.concat())
 }

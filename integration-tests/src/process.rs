@@ -8,7 +8,7 @@ use std::{
     fs::OpenOptions,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -189,9 +189,14 @@ impl Process {
         self.reap();
     }
 
-    /// Freezes it (SIGSTOP): it keeps its connections and does nothing.
+    /// Freezes it (SIGSTOP): it keeps its connections, and does nothing any more when this returns.
     pub fn freeze(&self) {
         self.signal("STOP");
+        // Each thread stops when it is scheduled next, on a busy machine a moment later; until then others of it still answer.
+        let start = Instant::now();
+        while self.pid().is_some_and(runs_still) && start.elapsed() < TERMINATE_DEADLINE {
+            std::thread::sleep(LOOK_INTERVAL);
+        }
     }
 
     /// Lets a frozen process go on (SIGCONT).
@@ -233,6 +238,31 @@ impl Process {
     }
 }
 
+/// What a program that ended had to say, or its complaint.
+///
+/// # Errors
+/// When it did not succeed: all it said, its complaint last.
+pub fn text_of(output: &Output) -> Result<String, String> {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        Ok(said)
+    } else {
+        Err(said + &String::from_utf8_lossy(&output.stderr))
+    }
+}
+
+/// Whether a thread of process `pid` is neither stopped nor gone.
+fn runs_still(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let mut states = threads.filter_map(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+        // It stands after the name, which may hold anything.
+        stat.rsplit(')').next()?.trim_start().chars().next()
+    });
+    states.any(|state| !matches!(state, 'T' | 't' | 'Z' | 'X'))
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
@@ -261,6 +291,19 @@ mod tests {
         assert!(lives(pid));
         drop(process);
         assert!(!lives(pid));
+    }
+
+    #[test]
+    fn a_frozen_process_does_nothing_until_it_is_thawed() {
+        let process = sleeper();
+        let pid = process.pid().unwrap();
+        assert!(runs_still(pid));
+        process.freeze();
+        assert!(!runs_still(pid));
+        process.thaw();
+        while !runs_still(pid) {
+            std::thread::sleep(LOOK_INTERVAL);
+        }
     }
 
     #[test]

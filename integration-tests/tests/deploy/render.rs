@@ -3,11 +3,11 @@
 use std::{
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     sync::OnceLock,
 };
 
-use integration_tests::{Run, binaries::project_root};
+use integration_tests::{Run, binaries::project_root, process::text_of};
 use serde::Deserialize;
 use serde_yaml_ng::Value;
 
@@ -132,14 +132,4 @@ pub fn conform(text: &str, kubernetes: &str) -> Result<String, String> {
     stdin.write_all(text.as_bytes()).unwrap();
     drop(stdin);
     text_of(&child.wait_with_output().unwrap())
-}
-
-fn text_of(output: &Output) -> Result<String, String> {
-    let out = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() {
-        Ok(out)
-    } else {
-        Err(format!("{out}{complaint}"))
-    }
 }

@@ -2,13 +2,14 @@
 //!
 //! It does what docs/operations.md says and NOTES.txt tells, with the programs those name.
 
-use std::{path::PathBuf, process::Output, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use integration_tests::{
     Kubernetes, Process,
     binaries::{binary, project_root},
     certificates::Authority,
     ports::free_port,
+    process::text_of,
     wait_for, wait_until,
 };
 use serde_json::{Value, json};
@@ -191,13 +192,4 @@ fn make_secret(kubernetes: &Kubernetes, name: &str, files: &[(&str, PathBuf)]) {
 fn base64(bytes: &[u8]) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
     STANDARD.encode(bytes)
-}
-
-fn text_of(output: &Output) -> Result<String, String> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if output.status.success() {
-        Ok(text(&output.stdout))
-    } else {
-        Err(text(&output.stderr))
-    }
 }

@@ -94,7 +94,7 @@ impl Story {
             "counted {} records: {after} coins of {expected}",
             count.records
         ));
-        let orders = self.end_a_pod(&watching).await;
+        let orders = self.end_the_pods(&watching).await;
         Verdict { count, orders }
     }
 
@@ -157,8 +157,8 @@ impl Story {
         }
     }
 
-    /// Ends the pod of bank A, as a rollout would, and tells in which order its containers came and went.
-    async fn end_a_pod(&self, watching: &Process) -> Vec<Order> {
+    /// Ends both banks' pods, as a rollout would, and tells in which order their containers came and went.
+    async fn end_the_pods(&self, watching: &Process) -> Vec<Order> {
         let names = self.kubernetes.kubectl(&[
             "get",
             "pods",
