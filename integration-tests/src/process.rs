@@ -168,6 +168,26 @@ impl Process {
         }
     }
 
+    /// Waits, beside whatever else goes on, until it ends by itself or after a signal.
+    ///
+    /// # Panics
+    /// When it ends badly; the message has its last words.
+    pub async fn ended_well(mut self) -> Self {
+        let ending = tokio::task::spawn_blocking(move || {
+            self.wait();
+            self
+        });
+        let mut ended = ending.await.expect("a wait for a process does not panic");
+        let status = ended.exit_status();
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "{} ended badly ({status:?}):\n{}",
+            ended.name(),
+            ended.log_tail(30)
+        );
+        ended
+    }
+
     /// Asks it to end (SIGTERM), waits, and kills it at [`TERMINATE_DEADLINE`]. Tells whether it ended when asked.
     pub fn terminate(&mut self) -> bool {
         self.signal("TERM");

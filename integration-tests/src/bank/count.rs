@@ -1,5 +1,7 @@
 //! The auditor of the bank example, run over the state of both banks, and what it says.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::binaries::binary;
@@ -54,4 +56,20 @@ pub async fn count(
     // It ends with an error also where the count is wrong: what it printed decides.
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("the auditor: {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Counts both banks once nothing moves any more, without the orders: for a world whose load was rolled back too.
+///
+/// # Panics
+/// When the auditor cannot read the states.
+pub async fn count_without_orders(states: [String; 2], partitions: i32, settle: Duration) -> Count {
+    let arguments = [
+        "--no-orders",
+        "--quiet-seconds",
+        "6",
+        "--settle-seconds",
+        &settle.as_secs().to_string(),
+    ]
+    .map(str::to_owned);
+    count(states.into_iter(), partitions, &arguments).await
 }

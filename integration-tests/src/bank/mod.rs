@@ -5,13 +5,15 @@
 mod count;
 mod databases;
 mod home;
+mod load;
 mod spoil;
 
 use std::{path::PathBuf, time::Duration};
 
-pub use count::{Count, count};
+pub use count::{Count, count, count_without_orders};
 pub use databases::Databases;
 pub use home::{Home, HomeCopy};
+pub use load::{load, topic_names};
 
 use cutline_model::{GroupId, TopicPartition};
 
@@ -259,27 +261,8 @@ impl Bank {
 
     /// Starts the load: `orders_per_second` into both banks together, for `limit` at most. An order makes about three records in all.
     pub fn start_load(&mut self, orders_per_second: u64, limit: Duration) {
-        let log = self.directory.join("load.log");
-        let spec = ProcessSpec::new("load", binary("bank-a"), log)
-            .args([
-                "load",
-                "--bootstrap",
-                &self.kafka,
-                "--prefix",
-                &self.options.prefix,
-            ])
-            .args([
-                "--rate",
-                &orders_per_second.to_string(),
-                "--seconds",
-                &limit.as_secs().to_string(),
-            ])
-            .args([
-                "--partitions",
-                &self.options.partitions.to_string(),
-                "--state",
-            ])
-            .arg(self.directory.join("load"));
+        let (kafka, options) = (&self.kafka, &self.options);
+        let spec = load(kafka, options, orders_per_second, limit, &self.directory);
         self.load = Some(Process::start(spec));
     }
 
@@ -289,21 +272,10 @@ impl Bank {
     /// When it had ended badly, or does not end; when a bank ended by itself.
     pub async fn stop_load(&mut self) {
         self.assert_running();
-        let Some(mut load) = self.load.take() else {
-            return;
-        };
-        let load = tokio::task::spawn_blocking(move || {
+        if let Some(load) = self.load.take() {
             load.signal("TERM");
-            load.wait();
-            load
-        });
-        let mut load = load.await.expect("a wait for a process does not panic");
-        let ended = load.exit_status();
-        assert!(
-            ended.is_some_and(|status| status.success()),
-            "the load ended badly ({ended:?}):\n{}",
-            load.log_tail(10)
-        );
+            load.ended_well().await;
+        }
     }
 
     /// What a bank leaves undone that ended by itself must not be counted as lost.
@@ -374,15 +346,7 @@ impl Bank {
     /// When the auditor cannot read the state.
     pub async fn count_without_orders(&self, settle: Duration) -> Count {
         let states = BANKS.map(|bank| self.home.place(bank));
-        let arguments = [
-            "--no-orders",
-            "--quiet-seconds",
-            "6",
-            "--settle-seconds",
-            &settle.as_secs().to_string(),
-        ]
-        .map(str::to_owned);
-        count(states.into_iter(), self.options.partitions, &arguments).await
+        count_without_orders(states, self.options.partitions, settle).await
     }
 
     async fn start_instance(&self, bank: &'static str, number: usize) -> Instance {
@@ -463,8 +427,4 @@ impl Bank {
         .env("BANK_STATE", self.home.place(bank))
         .env("PYTHONDONTWRITEBYTECODE", "1")
     }
-}
-
-fn topic_names(prefix: &str) -> [String; 4] {
-    ["orders-a", "transfers-a", "orders-b", "transfers-b"].map(|topic| format!("{prefix}{topic}"))
 }

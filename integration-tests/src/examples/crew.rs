@@ -122,19 +122,9 @@ impl Crew {
     /// # Panics
     /// When it ended badly.
     pub async fn stop_load(&mut self) {
-        let mut load = self.load.take().expect("there is a load");
-        let ending = tokio::task::spawn_blocking(move || {
-            load.signal("TERM");
-            load.wait();
-            load
-        });
-        let mut load = ending.await.expect("a wait for a process does not panic");
-        let ended = load.exit_status();
-        assert!(
-            ended.is_some_and(|status| status.success()),
-            "the load ended badly ({ended:?}):\n{}",
-            load.log_tail(10)
-        );
+        let load = self.load.take().expect("there is a load");
+        load.signal("TERM");
+        load.ended_well().await;
     }
 
     /// What the load wrote down when it ended.

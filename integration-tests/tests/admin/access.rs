@@ -1,60 +1,15 @@
 //! Who gets in: tokens with roles, sidecars of their own service, the audit log, and what is not served to strangers.
 
-use std::{fs, path::PathBuf, process::Output, time::Duration};
+use std::{fs, process::Output, time::Duration};
 
 use integration_tests::{
-    Admin, AdminOptions, Kafka, Process, ProcessSpec, Run, Sidecar, SidecarOptions, Topics,
+    Admin, AdminOptions, Kafka, Process, ProcessSpec, Run, Sidecar, SidecarOptions, Tokens, Topics,
     binaries::binary, checkpoints, ports::free_port, topics::unique_name, wait_until,
 };
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{SOON, produce, relay};
-
-/// The admin API's list, and the token of each name in a file of its own.
-pub(crate) struct Tokens {
-    directory: PathBuf,
-    entries: Vec<Value>,
-    words: Vec<String>,
-}
-
-impl Tokens {
-    pub(crate) fn new() -> Self {
-        Self {
-            directory: Run::this().part("tokens"),
-            entries: Vec::new(),
-            words: Vec::new(),
-        }
-    }
-
-    /// Has the command line make a token, as a person would.
-    pub(crate) fn make(&mut self, name: &str, role: &str, more: &[&str]) -> String {
-        let made = std::process::Command::new(binary("cutline"))
-            .args(["token", "new", "-o", "json", "--name", name, "--role", role])
-            .args(more)
-            .output()
-            .expect("the command line can be run");
-        let made: Value = serde_json::from_slice(&made.stdout).expect("JSON");
-        let token = made["token"].as_str().expect("a token").to_owned();
-        let file = self.directory.join(name);
-        fs::write(&file, &token).expect("a file can be written");
-        self.entries.push(made["entry"].clone());
-        self.words.push(token);
-        file.display().to_string()
-    }
-
-    pub(crate) fn list(&self) -> PathBuf {
-        let path = self.directory.join("list.json");
-        let list = json!({ "tokens": self.entries }).to_string();
-        fs::write(&path, list).expect("a file can be written");
-        path
-    }
-
-    fn withdraw(&mut self, name: &str) {
-        self.entries.retain(|entry| entry["name"] != name);
-        self.list();
-    }
-}
 
 struct World {
     admin: Admin,
@@ -160,7 +115,7 @@ pub(crate) async fn log_has(process: &Process, words: &str) {
 
 #[tokio::test]
 async fn nobody_gets_in_who_does_not_belong_and_it_is_written_down_who_did_what() {
-    let mut tokens = Tokens::new();
+    let mut tokens = Tokens::default();
     let viewer = tokens.make("vera", "viewer", &[]);
     let operator = tokens.make("otto", "operator", &[]);
     let admin = tokens.make("anna", "admin", &[]);
@@ -236,7 +191,7 @@ async fn nobody_gets_in_who_does_not_belong_and_it_is_written_down_who_did_what(
     world.is_done(Some(&viewer), &["topology"]).await;
     for process in [world.admin.process(), own.process()] {
         let log = fs::read_to_string(process.log()).expect("a log");
-        let shown = tokens.words.iter().find(|token| log.contains(*token));
+        let shown = tokens.words().iter().find(|token| log.contains(*token));
         assert_eq!(shown, None, "a token in the log of {}", process.name());
     }
     application.abort();
@@ -244,7 +199,7 @@ async fn nobody_gets_in_who_does_not_belong_and_it_is_written_down_who_did_what(
 
 #[tokio::test]
 async fn a_sidecar_is_let_in_as_its_own_service_only() {
-    let mut tokens = Tokens::new();
+    let mut tokens = Tokens::default();
     let viewer = tokens.make("vera", "viewer", &[]);
     let relays = tokens.make("relays", "sidecar", &["--service", "relay"]);
     let world = World::start(&tokens).await;
@@ -268,7 +223,7 @@ async fn a_sidecar_is_let_in_as_its_own_service_only() {
 #[tokio::test]
 async fn a_sidecar_that_is_turned_away_asks_ever_less_often() {
     let tokens = {
-        let mut tokens = Tokens::new();
+        let mut tokens = Tokens::default();
         tokens.make("vera", "viewer", &[]);
         tokens
     };

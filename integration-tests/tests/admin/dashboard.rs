@@ -4,14 +4,12 @@
 use std::{fs, time::Duration};
 
 use integration_tests::{
-    Admin, AdminOptions, Bank, BankOptions, Browser, Kafka,
+    Admin, AdminOptions, Bank, BankOptions, Browser, Kafka, Tokens,
     bank::{Behind, Count},
     topics::unique_name,
     wait_until,
 };
 use serde_json::{Value, json};
-
-use crate::access::Tokens;
 
 const LOAD_TIME_MAX: Duration = Duration::from_secs(240);
 const WORK_DEADLINE: Duration = Duration::from_secs(60);
@@ -35,7 +33,7 @@ impl World {
     async fn start() -> Self {
         let kafka = Kafka::shared().await.bootstrap();
         let deployment = unique_name("dashboard");
-        let mut tokens = Tokens::new();
+        let mut tokens = Tokens::default();
         let people = [("vera", "viewer"), ("otto", "operator"), ("anna", "admin")];
         let people = people.map(|(name, role)| {
             let file = tokens.make(name, role, &[]);

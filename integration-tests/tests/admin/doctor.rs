@@ -3,8 +3,8 @@
 use std::{fs, process::Output};
 
 use integration_tests::{
-    Admin, AdminOptions, Kafka, KafkaOptions, Run, Sidecar, SidecarOptions, binaries::binary,
-    ports::free_port, topics::unique_name, wait_for, wait_until,
+    Admin, AdminOptions, Kafka, KafkaOptions, Run, Sidecar, SidecarOptions, Tokens,
+    binaries::binary, ports::free_port, topics::unique_name, wait_for, wait_until,
 };
 use kafka_protocol::{
     messages::{CreateAclsRequest, create_acls_request::AclCreation},
@@ -81,18 +81,9 @@ async fn an_address_that_leads_nowhere_is_told_from_one_that_leads_elsewhere() {
 
 #[tokio::test]
 async fn a_token_that_is_missing_or_a_sidecars_is_told() {
-    let directory = Run::this().part("doctor-tokens");
-    let made = std::process::Command::new(binary("cutline"))
-        .args([
-            "token", "new", "-o", "json", "--name", "s", "--role", "sidecar",
-        ])
-        .output()
-        .expect("the command line can be run");
-    let made: Value = serde_json::from_slice(&made.stdout).expect("JSON");
-    let (list, file) = (directory.join("list.json"), directory.join("token"));
-    fs::write(&list, format!("{{\"tokens\": [{}]}}", made["entry"])).expect("it can be written");
-    fs::write(&file, made["token"].as_str().expect("a token")).expect("it can be written");
-    let list = list.display().to_string();
+    let mut tokens = Tokens::default();
+    let file = tokens.make("s", "sidecar", &[]);
+    let list = tokens.list().display().to_string();
     let deployment = unique_name("doctor");
     let options = AdminOptions {
         arguments: ["--deployment", &deployment, "--tokens", &list]
@@ -106,7 +97,6 @@ async fn a_token_that_is_missing_or_a_sidecars_is_told() {
         found(&report, "connection.token", "--token-file").is_some(),
         "{report:#}"
     );
-    let file = file.display().to_string();
     let (_, report) = doctor(&admin.url(), &["--token-file", &file]).await;
     let role = "role viewer, operator or admin";
     assert!(

@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf, process::Output, time::Duration};
 
 use integration_tests::{
-    Admin, AdminOptions, Kafka, Run, Sidecar, SidecarOptions, Topics,
+    Admin, AdminOptions, Kafka, Run, Sidecar, SidecarOptions, Tokens, Topics,
     certificates::{Authority, Identity},
     checkpoints, https,
     topics::unique_name,
@@ -13,11 +13,7 @@ use integration_tests::{
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
-use crate::{
-    SOON,
-    access::{Tokens, log_has},
-    produce, relay,
-};
+use crate::{SOON, access::log_has, produce, relay};
 
 /// How long a replaced certificate may go unseen; files are looked at every two seconds.
 const REPLACED: Duration = Duration::from_secs(20);
@@ -43,7 +39,7 @@ impl World {
         authority.write_to(&ca);
         let [of_admin, of_sidecar, person] =
             ["admin", "sidecar", "person"].map(|name| authority.sign(&directory, name));
-        let mut tokens = Tokens::new();
+        let mut tokens = Tokens::default();
         let (viewer, operator) = (
             tokens.make("vera", "viewer", &[]),
             tokens.make("otto", "operator", &[]),

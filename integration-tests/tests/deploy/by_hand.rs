@@ -3,7 +3,8 @@
 use std::{env, fs, path::Path, time::Duration};
 
 use integration_tests::{
-    Kafka, Process, ProcessSpec, Run,
+    BankOptions, Kafka, Process, ProcessSpec, Run,
+    bank::{load, topic_names},
     binaries::{binary, project_root},
     checkpoints::at_work,
     ports::{free_port, free_ports},
@@ -12,8 +13,8 @@ use integration_tests::{
 use serde_json::Value;
 
 const BEGIN: &str = "By hand:\n";
-const TOPICS: [&str; 4] = ["orders-a", "transfers-a", "orders-b", "transfers-b"];
-const PARTITIONS: i32 = 4;
+const ORDERS_PER_SECOND: u64 = 100;
+const LOAD_TIME_MAX: Duration = Duration::from_secs(120);
 /// The sidecar's own, and one for each broker.
 const SIDECAR_PORTS: u16 = 8;
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -49,41 +50,22 @@ fn shell(directory: &Path, name: &str, line: &str, admin: &str) -> ProcessSpec {
 
 /// Bank A, as the application, and orders for it.
 fn application(directory: &Path, sidecar: &str, kafka: &str) -> [Process; 2] {
-    let spec = |name: &str, verb: &str, bootstrap: &str| {
-        ProcessSpec::new(
-            name,
-            binary("bank-a"),
-            directory.join(format!("{name}.log")),
-        )
-        .args([verb, "--bootstrap", bootstrap])
-        .args(["--partitions", &PARTITIONS.to_string(), "--state"])
-        .arg(directory.join(name))
-    };
-    let load = spec("load", "load", kafka).args(["--rate", "100", "--seconds", "120"]);
-    [spec("bank-a", "serve", sidecar), load].map(Process::start)
-}
-
-async fn ended_well(mut process: Process) -> String {
-    let process = tokio::task::spawn_blocking(move || {
-        process.wait();
-        process
-    });
-    let mut process = process.await.unwrap();
-    let told = process.log_tail(30);
-    let ended = process.exit_status();
-    assert!(
-        ended.is_some_and(|status| status.success()),
-        "{}: {told}",
-        process.name()
-    );
-    told
+    let options = BankOptions::default();
+    let log = directory.join("bank-a.log");
+    let bank = ProcessSpec::new("bank-a", binary("bank-a"), log)
+        .args(["serve", "--bootstrap", sidecar])
+        .args(["--partitions", &options.partitions.to_string(), "--state"])
+        .arg(directory.join("bank-a"));
+    let orders = load(kafka, &options, ORDERS_PER_SECOND, LOAD_TIME_MAX, directory);
+    [bank, orders].map(Process::start)
 }
 
 #[tokio::test]
 async fn the_commands_by_hand_start_everything_and_roll_it_back() {
     let kafka = Kafka::shared().await;
-    for topic in TOPICS {
-        kafka.topics().create(topic, PARTITIONS).await;
+    for topic in topic_names("") {
+        let partitions = BankOptions::default().partitions;
+        kafka.topics().create(&topic, partitions).await;
     }
     let directory = Run::this().part("by-hand");
     let admin = format!("127.0.0.1:{}", free_port());
@@ -117,10 +99,10 @@ async fn the_commands_by_hand_start_everything_and_roll_it_back() {
         "a checkpoint, a plan and a rollback: {rest:?}"
     );
     for (number, line) in rest.iter().enumerate() {
-        let topics = TOPICS.map(str::to_owned);
-        kafka.topics().wait_appended(&topics, FLOW).await;
+        kafka.topics().wait_appended(&topic_names(""), FLOW).await;
         let name = format!("command-{number}");
-        ended_well(Process::start(shell(&directory, &name, line, &admin))).await;
+        let command = Process::start(shell(&directory, &name, line, &admin));
+        command.ended_well().await;
     }
     let told = fs::read_to_string(directory.join("command-2.log")).unwrap();
     assert!(told.contains("COMPLETED"), "{told}");

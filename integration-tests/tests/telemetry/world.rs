@@ -1,12 +1,12 @@
 //! Two banks behind sidecars, with an admin API that asks for tokens, all telling what they do.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use integration_tests::{
-    Admin, AdminOptions, Bank, BankOptions, Kafka, Run, Sidecar, bank::Behind, binaries::binary,
-    checkpoints, topics::unique_name, wait_until,
+    Admin, AdminOptions, Bank, BankOptions, Kafka, Sidecar, Tokens, bank::Behind, checkpoints,
+    topics::unique_name, wait_until,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const WORK_DEADLINE: Duration = Duration::from_secs(60);
 const LOAD_TIME_MAX: Duration = Duration::from_secs(120);
@@ -32,10 +32,11 @@ impl World {
     pub async fn start(endpoint: Option<&str>) -> Self {
         let kafka = Kafka::shared().await.bootstrap();
         let deployment = unique_name("telemetry");
-        let mut tokens = Tokens::new();
-        let (token, token_file) = tokens.make("anna", &["--role", "admin"]);
-        let (_, of_sidecars) = tokens.make("sidecars", &["--role", "sidecar"]);
-        let list = tokens.list();
+        let mut tokens = Tokens::default();
+        let token_file = tokens.make("anna", "admin", &[]);
+        let token = tokens.words()[0].clone();
+        let of_sidecars = tokens.make("sidecars", "sidecar", &[]);
+        let list = tokens.list().display().to_string();
         let mut options = AdminOptions::over(&kafka);
         for (flag, value) in [("--deployment", &deployment), ("--tokens", &list)] {
             options.arguments.extend([flag.to_owned(), value.clone()]);
@@ -125,41 +126,5 @@ impl World {
         let restore = self.completed(&["restore", "create", &epoch]).await;
         self.bank.flow(FLOW).await;
         (checkpoint, restore)
-    }
-}
-
-/// The admin API's list, and the token of each name in a file of its own.
-struct Tokens {
-    directory: PathBuf,
-    entries: Vec<Value>,
-}
-
-impl Tokens {
-    fn new() -> Self {
-        Self {
-            directory: Run::this().part("tokens"),
-            entries: Vec::new(),
-        }
-    }
-
-    /// Has the command line make a token: the token, and the file it is in.
-    fn make(&mut self, name: &str, more: &[&str]) -> (String, String) {
-        let made = std::process::Command::new(binary("cutline"))
-            .args(["token", "new", "-o", "json", "--name", name])
-            .args(more)
-            .output()
-            .unwrap();
-        let made: Value = serde_json::from_slice(&made.stdout).unwrap();
-        let token = made["token"].as_str().unwrap().to_owned();
-        let file = self.directory.join(name);
-        fs::write(&file, &token).unwrap();
-        self.entries.push(made["entry"].clone());
-        (token, file.display().to_string())
-    }
-
-    fn list(&self) -> String {
-        let path = self.directory.join("list.json");
-        fs::write(&path, json!({ "tokens": self.entries }).to_string()).unwrap();
-        path.display().to_string()
     }
 }

@@ -5,7 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use integration_tests::{
-    Kubernetes, Process,
+    Kubernetes, Process, Tokens,
     binaries::{binary, project_root},
     certificates::Authority,
     ports::free_port,
@@ -149,28 +149,17 @@ fn make_certificates(kubernetes: &Kubernetes) -> PathBuf {
 
 /// The list for the admin API, the tokens for sidecars and those that look; the file with an administrator's.
 fn make_tokens(kubernetes: &Kubernetes) -> PathBuf {
-    let mut entries = Vec::new();
-    let files = ["admin", "sidecar", "viewer"].map(|role| {
-        let made = std::process::Command::new(binary("cutline"))
-            .args(["-o", "json", "token", "new", "--name", role, "--role", role])
-            .output();
-        let made = text_of(&made.expect("the command line can be run")).expect("tokens are made");
-        let made: Value = serde_json::from_str(&made).expect("it is JSON");
-        entries.push(made["entry"].clone());
-        let file = kubernetes.directory().join(format!("{role}.token"));
-        std::fs::write(&file, made["token"].as_str().expect("it has a token"))
-            .expect("it can be written");
-        file
-    });
-    let list = kubernetes.directory().join("tokens.json");
-    std::fs::write(&list, json!({ "tokens": entries }).to_string()).expect("it can be written");
-    make_secret(kubernetes, "cutline-tokens", &[("tokens.json", list)]);
-    let [admin, sidecar, viewer] = files;
+    let mut tokens = Tokens::default();
+    let files = ["admin", "sidecar", "viewer"];
+    let files = files.map(|role| PathBuf::from(tokens.make(role, role, &[])));
     make_secret(
         kubernetes,
-        "cutline-token",
-        &[("sidecar", sidecar), ("viewer", viewer)],
+        "cutline-tokens",
+        &[("tokens.json", tokens.list())],
     );
+    let [admin, sidecar, viewer] = files;
+    let shown = [("sidecar", sidecar), ("viewer", viewer)];
+    make_secret(kubernetes, "cutline-token", &shown);
     admin
 }
 

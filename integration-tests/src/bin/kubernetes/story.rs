@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use integration_tests::{
-    Kafka, KafkaOptions, Kubernetes, Process, ProcessSpec, Run, bank,
-    bank::Count,
-    binaries::{binary, project_root},
+    BankOptions, Kafka, KafkaOptions, Kubernetes, Process, Run,
+    bank::{Count, count_without_orders, load, topic_names},
+    binaries::project_root,
     kafka::Listener,
     kubernetes::HOST,
     wait_until,
@@ -20,18 +20,15 @@ use crate::{
 
 /// The listener of Kafka that pods reach.
 const PODS: &str = "PODS";
-const TOPICS: [&str; 4] = ["orders-a", "transfers-a", "orders-b", "transfers-b"];
-const PARTITIONS: i32 = 4;
-/// Orders a second into both banks together.
-const RATE: &str = "200";
-/// How long the load may go on at most.
-const LOAD_SECONDS: &str = "600";
+/// Into both banks together.
+const ORDERS_PER_SECOND: u64 = 200;
+const LOAD_TIME_MAX: Duration = Duration::from_secs(600);
 /// How many records pass before each step.
 const FLOW: i64 = 3_000;
 /// How long pods may take to come, to work, or to go.
 const PODS_DEADLINE: Duration = Duration::from_secs(120);
 /// How long the count may wait until nothing moves.
-const SETTLE: [&str; 4] = ["--quiet-seconds", "6", "--settle-seconds", "60"];
+const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The cluster and what is in it.
 pub struct Story {
@@ -63,8 +60,9 @@ impl Story {
             ..KafkaOptions::default()
         };
         let kafka = Kafka::start(options).await;
-        for topic in TOPICS {
-            kafka.topics().create(topic, PARTITIONS).await;
+        for topic in topic_names("") {
+            let partitions = BankOptions::default().partitions;
+            kafka.topics().create(&topic, partitions).await;
         }
         let story = Self {
             begun,
@@ -87,7 +85,8 @@ impl Story {
         let load = self.start_load();
         self.say("both banks work in pods, each behind an injected sidecar");
         self.go_there_and_back(&release).await;
-        stop(load).await;
+        load.signal("TERM");
+        load.ended_well().await;
         let count = self.count().await;
         let (expected, after) = (count.total_expected, count.total_after);
         self.say(&format!(
@@ -196,16 +195,18 @@ impl Story {
 
     fn start_load(&self) -> Process {
         let directory = Run::this().part("load");
-        let spec = ProcessSpec::new("load", binary("bank-a"), directory.join("log"))
-            .args(["load", "--bootstrap", &self.kafka.bootstrap()])
-            .args(["--rate", RATE, "--seconds", LOAD_SECONDS])
-            .args(["--partitions", &PARTITIONS.to_string(), "--state"])
-            .arg(directory.join("load"));
-        Process::start(spec)
+        let (kafka, options) = (self.kafka.bootstrap(), BankOptions::default());
+        Process::start(load(
+            &kafka,
+            &options,
+            ORDERS_PER_SECOND,
+            LOAD_TIME_MAX,
+            &directory,
+        ))
     }
 
     async fn flow(&self) {
-        let topics = TOPICS.map(str::to_owned);
+        let topics = topic_names("");
         self.kafka.topics().wait_appended(&topics, FLOW).await;
     }
 
@@ -215,9 +216,7 @@ impl Story {
             let volume = self.kubernetes.volume(&format!("bank-{bank}"));
             volume.join("state").display().to_string()
         });
-        let mut arguments = vec!["--no-orders".to_owned()];
-        arguments.extend(SETTLE.map(str::to_owned));
-        bank::count(states.into_iter(), PARTITIONS, &arguments).await
+        count_without_orders(states, BankOptions::default().partitions, SETTLE_DEADLINE).await
     }
 
     fn say(&self, text: &str) {
@@ -258,17 +257,4 @@ impl Verdict {
         })
         .to_string()
     }
-}
-
-async fn stop(mut load: Process) {
-    let ended = tokio::task::spawn_blocking(move || {
-        load.signal("TERM");
-        load.wait();
-        load.exit_status()
-    });
-    let ended = ended.await.expect("a wait for a process does not panic");
-    assert!(
-        ended.is_some_and(|status| status.success()),
-        "the load ended badly: {ended:?}"
-    );
 }
