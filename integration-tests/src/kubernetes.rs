@@ -1,34 +1,26 @@
 //! A real Kubernetes of one machine: API server, controllers, kubelet with containerd, kube-proxy and DNS, as `deploy/kubernetes/node` starts them.
 //!
-//! It runs in PID, mount and network namespaces of its own, so that nothing of it outlives this process but empty cgroups, and is joined to
-//! this machine by one pair of interfaces: one at a time, and only as root. Pods find this machine at [`HOST`]. It has the project's images, and no registry.
+//! It runs [`Apart`]. Pods find this machine at [`HOST`](crate::apart::HOST). It has the project's images, and no registry.
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use rcgen::KeyPair;
 
 use crate::{
+    apart::{Apart, GUEST, ip},
     binaries::{binary, prepared, project_root, python},
     process::{Process, ProcessSpec, text_of},
     run::Run,
-    wait::wait_until,
 };
 
-/// This machine, as pods see it.
-pub const HOST: &str = "10.86.0.1";
-/// The node, as this machine sees it.
-const NODE: &str = "10.86.0.2";
 /// The addresses of pods.
 const PODS: &str = "10.88.0.0/24";
 /// Whom all images run as.
 const USER: u32 = 65532;
-/// How long it may take until the node is ready; images of 300 MB are unpacked meanwhile.
-const START_DEADLINE: Duration = Duration::from_secs(180);
 
 /// A running Kubernetes.
 #[derive(Debug)]
@@ -36,42 +28,29 @@ pub struct Kubernetes {
     directory: PathBuf,
     program: PathBuf,
     helm: PathBuf,
-    node: Process,
+    _node: Apart,
 }
 
 impl Kubernetes {
     /// Starts one and waits until pods can be made.
     ///
     /// # Panics
-    /// When it cannot be prepared, or is not ready within [`START_DEADLINE`].
+    /// When it cannot be prepared, or is not ready in time.
     pub async fn start() -> Self {
         let [program, coredns, helm, debian] = prepared("prepare-kubernetes");
         let directory = Run::this().part("kubernetes");
         fs::create_dir(directory.join("data")).expect("a directory can be made");
         make_images(&debian, &directory.join("images.tar"));
         write_keys(&directory);
-        let node = project_root().join("integration-tests/deploy/kubernetes/node");
-        let alone = [
-            "--net",
-            "--pid",
-            "--mount",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-        ];
-        let spec = ProcessSpec::new("kubernetes", "unshare", directory.join("log"))
-            .args(alone)
-            .arg(node)
-            .args([&directory, &program, &coredns]);
-        let mut kubernetes = Self {
+        let mut node = Apart::start("kubernetes/node", &directory, &[&program, &coredns]).await;
+        ip(&["route", "add", PODS, "via", GUEST]);
+        node.wait_up().await;
+        Self {
             directory,
             program,
             helm,
-            node: Process::start(spec),
-        };
-        kubernetes.join_networks().await;
-        kubernetes.wait_up().await;
-        kubernetes
+            _node: node,
+        }
     }
 
     /// What kubectl prints, or its complaint.
@@ -155,49 +134,6 @@ impl Kubernetes {
     fn kubeconfig(&self) -> PathBuf {
         self.directory.join("kubeconfig")
     }
-
-    /// Makes the pair of interfaces, once the node has a network of its own.
-    async fn join_networks(&self) {
-        let pid = self.node.pid().expect("the node was started").to_string();
-        let own = fs::read_link("/proc/self/ns/net").ok();
-        wait_until(START_DEADLINE, "the node's own network", || {
-            let network = fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-            let apart = network.is_some() && network != own;
-            async move { apart }
-        })
-        .await;
-        let here = format!("{HOST}/30");
-        ip(&[
-            "link", "add", "cutline0", "type", "veth", "peer", "name", "cutline1", "netns", &pid,
-        ]);
-        ip(&["address", "add", &here, "dev", "cutline0"]);
-        ip(&["link", "set", "cutline0", "up"]);
-        ip(&["route", "add", PODS, "via", NODE]);
-    }
-
-    async fn wait_up(&mut self) {
-        wait_until(START_DEADLINE, "Kubernetes to be ready", || {
-            let said = self.node.log_tail(3);
-            let ended = self.node.exit_status();
-            assert!(
-                ended.is_none(),
-                "Kubernetes ended ({ended:?}), logs in {}:\n{said}",
-                self.directory.display()
-            );
-            async move { said.lines().any(|line| line == "node: up") }
-        })
-        .await;
-    }
-}
-
-impl Drop for Kubernetes {
-    fn drop(&mut self) {
-        self.node.kill();
-        // The kernel takes the interfaces away with the network, but up to a minute later.
-        let _ = Command::new("ip")
-            .args(["link", "delete", "cutline0"])
-            .output();
-    }
 }
 
 fn make_images(debian: &Path, target: &Path) {
@@ -243,7 +179,7 @@ fn write_keys(directory: &Path) {
     write("sa.key", &key.serialize_pem());
     write("sa.pub", &key.public_key_pem());
     let cluster =
-        format!(r#"{{"server": "https://{NODE}:6443", "insecure-skip-tls-verify": true}}"#);
+        format!(r#"{{"server": "https://{GUEST}:6443", "insecure-skip-tls-verify": true}}"#);
     let config = format!(
         r#"{{"apiVersion": "v1", "kind": "Config", "current-context": "node",
  "clusters": [{{"name": "node", "cluster": {cluster}}}],
@@ -252,12 +188,4 @@ fn write_keys(directory: &Path) {
 "#
     );
     write("kubeconfig", &config);
-}
-
-fn ip(arguments: &[&str]) {
-    let done = Command::new("ip")
-        .args(arguments)
-        .output()
-        .expect("ip can be run");
-    text_of(&done).unwrap_or_else(|complaint| panic!("ip {}: {complaint}", arguments.join(" ")));
 }

@@ -5,10 +5,10 @@ use std::{env, fs, path::Path, time::Duration};
 use integration_tests::{
     BankOptions, Kafka, Process, ProcessSpec, Run,
     bank::{load, topic_names},
-    binaries::{binary, project_root},
+    binaries::binary,
     checkpoints::at_work,
     ports::{free_port, free_ports},
-    wait_until,
+    readme, wait_until,
 };
 use serde_json::Value;
 
@@ -20,21 +20,18 @@ const SIDECAR_PORTS: u16 = 8;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const FLOW: i64 = 500;
 
-/// The block's commands, each in one line, with `places` of this machine instead of everybody's.
+/// The block's commands, with `places` of this machine instead of everybody's.
 fn commands(places: &[(&str, String)]) -> Vec<String> {
-    let readme = fs::read_to_string(project_root().join("README.md")).unwrap();
-    let block = readme.split(BEGIN).nth(1).expect("the README has them");
-    let block = block.split("```sh\n").nth(1).unwrap();
-    let mut block = block.split("```").next().unwrap().replace("\\\n", " ");
+    let mut lines = readme::commands(BEGIN);
     for (everybodys, ours) in places {
-        assert!(block.contains(everybodys), "{everybodys} is not said");
-        block = block.replace(everybodys, ours);
+        let said = lines.iter().any(|line| line.contains(everybodys));
+        assert!(said, "{everybodys} is not said");
+        lines = lines
+            .iter()
+            .map(|line| line.replace(everybodys, ours))
+            .collect();
     }
-    let lines = block.lines().map(str::trim);
     lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(str::to_owned)
-        .collect()
 }
 
 /// A shell that finds our programs, and the admin API where it is here.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use integration_tests::{Run, binaries::project_root, s3};
+use integration_tests::{Run, binaries::project_root, docker, s3};
 use serde_json::Value;
 
 use crate::{render::tool, settings::variables_of};
@@ -280,4 +280,34 @@ fn images_are_built_from_pinned_ones_and_run_as_nobody() {
         let target = target.as_str().unwrap();
         assert_eq!(stages.get(target), Some(&true), "{target} runs as root");
     }
+}
+
+#[test]
+fn every_image_that_is_not_ours_has_a_stand_in_but_grafanas() {
+    let deploy = project_root().join("integration-tests/deploy/compose");
+    let bases = fs::read_to_string(deploy.join("bases.yml")).unwrap();
+    let bases: serde_yaml_ng::Value = serde_yaml_ng::from_str(&bases).unwrap();
+    let bases = bases["services"].as_mapping().unwrap().values();
+    let mut made: Vec<String> = bases.map(|base| text(&base["image"])).collect();
+    made.extend([docker::DEBIAN.into(), text(&services()["grafana"]["image"])]);
+    let mut named: Vec<String> = ["RUST_IMAGE", "RUNTIME_IMAGE", "PYTHON_IMAGE"]
+        .map(argument)
+        .into();
+    let services = services();
+    let others = services
+        .iter()
+        .filter(|(name, _)| !OWN.contains(&name.as_str()));
+    named.extend(others.map(|(_, service)| text(&service["image"])));
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names.dedup();
+        names
+    };
+    assert_eq!(sorted(made), sorted(named));
+}
+
+/// What a value in either notation says.
+fn text(value: &(impl serde::Serialize + ?Sized)) -> String {
+    let value = serde_json::to_value(value).unwrap();
+    value.as_str().expect("a text").to_owned()
 }

@@ -14,10 +14,14 @@ use integration_tests::{
 };
 use serde_json::{Value, json};
 
+use crate::admin_pod::admins;
+
 /// The Services that the admin API's certificate is for.
 const HOSTS: [&str; 2] = ["cutline.default.svc", "cutline-inject.default.svc"];
 /// How long a forwarded port may take to be one.
 const FORWARD_DEADLINE: Duration = Duration::from_secs(30);
+/// How long it may take until one of the admin APIs leads.
+const LEADER_DEADLINE: Duration = Duration::from_secs(120);
 /// Where checkpoints are kept: a volume of the machine, for the chart's claim.
 const STORE: &str = r#"
 apiVersion: v1
@@ -29,36 +33,76 @@ spec:
   hostPath: {path: "@STORE@"}
 "#;
 
-/// An installed Cutline, and a port that leads to it.
+/// An installed Cutline, and a way to the admin API that leads.
 pub struct Release {
     admin: String,
     ca: PathBuf,
     token: PathBuf,
-    _forward: Process,
+    forward: Option<Process>,
 }
 
 impl Release {
-    /// Installs the chart and waits until its admin API leads; has its own test run.
-    pub async fn install(kubernetes: &Kubernetes, kafka: &str) -> Self {
+    /// Installs the chart with two admin APIs and waits until one of them leads; has its own test run.
+    pub async fn install(kubernetes: &Kubernetes, kafka: &str, redis: &str) -> Self {
         let ca = make_certificates(kubernetes);
         let token = make_tokens(kubernetes);
+        make_address(kubernetes, redis);
         let store = kubernetes.volume("store").display().to_string();
         kubernetes.apply("store.yaml", &STORE.replace("@STORE@", &store));
         let bundle = std::fs::read(&ca).expect("the authority was written");
         install_chart(kubernetes, kafka, &bundle);
-        let port = free_port();
-        let forwarded = ["port-forward", "service/cutline", &format!("{port}:7070")];
-        let release = Self {
-            admin: format!("https://127.0.0.1:{port}"),
+        let mut release = Self {
+            admin: String::new(),
             ca,
             token,
-            _forward: kubernetes.kubectl_beside("port-forward", &forwarded),
+            forward: None,
         };
-        wait_until(FORWARD_DEADLINE, "the forwarded port", || async {
-            release.cutline(&["whoami"]).await.is_ok()
+        release.find_leader(kubernetes).await;
+        let tested = kubernetes.helm(&["test", "cutline", "--timeout", "120s"]);
+        tested
+            .unwrap_or_else(|complaint| panic!("helm test: {complaint}\n{}", troubles(kubernetes)));
+        release
+    }
+
+    /// Waits until an admin API leads, and makes a way to that one: a forwarded port stays with the pod that it was made for.
+    pub async fn find_leader(&mut self, kubernetes: &Kubernetes) {
+        wait_until(LEADER_DEADLINE, "an admin API that leads", || async {
+            admins(kubernetes).iter().any(|admin| admin.leads)
         })
         .await;
-        release
+        let port = free_port();
+        let forwarded = ["port-forward", "service/cutline", &format!("{port}:7070")];
+        self.admin = format!("https://127.0.0.1:{port}");
+        self.forward = Some(kubernetes.kubectl_beside("port-forward", &forwarded));
+        wait_until(FORWARD_DEADLINE, "the forwarded port", || async {
+            self.cutline(&["sidecars"]).await.is_ok()
+        })
+        .await;
+    }
+
+    /// Kills the admin API that leads; whether the one that leads next had stood by.
+    pub async fn kill_leader(&mut self, kubernetes: &Kubernetes) -> bool {
+        let before = admins(kubernetes);
+        let leads = before.iter().find(|admin| admin.leads).expect("one leads");
+        self.forward = None;
+        let kill = [
+            "delete",
+            "pod",
+            &leads.name,
+            "--grace-period",
+            "0",
+            "--force",
+        ];
+        kubernetes.kubectl(&kill).expect("a pod can be deleted");
+        self.find_leader(kubernetes).await;
+        let after = admins(kubernetes);
+        let leads = after.iter().find(|admin| admin.leads);
+        let stood_by = |name: &str| {
+            before
+                .iter()
+                .any(|admin| admin.name == name && !admin.leads)
+        };
+        leads.is_some_and(|admin| stood_by(&admin.name))
     }
 
     /// What the command line prints, or its complaint.
@@ -94,6 +138,8 @@ fn install_chart(kubernetes: &Kubernetes, kafka: &str, authority: &[u8]) {
     let chart = project_root().join("charts/cutline");
     let values = json!({
         "kafka": {"bootstrap": kafka},
+        "redis": {"existingSecret": "cutline-redis"},
+        "admin": {"replicas": 2},
         "auth": {"existingSecret": "cutline-tokens", "clientSecret": "cutline-token"},
         "tls": {"existingSecret": "cutline-tls", "clientSecret": "cutline-ca"},
         "inject": {"enabled": true, "caBundle": base64(authority)},
@@ -113,8 +159,6 @@ fn install_chart(kubernetes: &Kubernetes, kafka: &str, authority: &[u8]) {
     ]);
     installed
         .unwrap_or_else(|complaint| panic!("helm install: {complaint}\n{}", troubles(kubernetes)));
-    let tested = kubernetes.helm(&["test", "cutline", "--timeout", "120s"]);
-    tested.unwrap_or_else(|complaint| panic!("helm test: {complaint}\n{}", troubles(kubernetes)));
 }
 
 /// What a person would look at when something does not come up.
@@ -145,6 +189,13 @@ fn make_certificates(kubernetes: &Kubernetes) -> PathBuf {
     make_secret(kubernetes, "cutline-tls", &certificate);
     make_secret(kubernetes, "cutline-ca", &[("ca.crt", ca.clone())]);
     ca
+}
+
+/// Where Redis is, with its password.
+fn make_address(kubernetes: &Kubernetes, redis: &str) {
+    let file = kubernetes.directory().join("redis");
+    std::fs::write(&file, redis).expect("an address can be written");
+    make_secret(kubernetes, "cutline-redis", &[("url", file)]);
 }
 
 /// The list for the admin API, the tokens for sidecars and those that look; the file with an administrator's.

@@ -1,13 +1,14 @@
 //! What happens, in order: a cluster, Cutline in it, the bank in pods with injected sidecars, a checkpoint, a rollback, the count.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use integration_tests::{
-    BankOptions, Kafka, KafkaOptions, Kubernetes, Process, Run,
+    BankOptions, Kafka, KafkaOptions, Kubernetes, Narrator, Process, Redis, RedisOptions, Run,
+    Verdict,
+    apart::HOST,
     bank::{Count, count_without_orders, load, topic_names},
     binaries::project_root,
     kafka::Listener,
-    kubernetes::HOST,
     wait_until,
 };
 use serde_json::Value;
@@ -15,11 +16,11 @@ use serde_json::Value;
 use crate::{
     order::{self, Order},
     release::{self, Release},
-    say,
 };
 
 /// The listener of Kafka that pods reach.
 const PODS: &str = "PODS";
+const PASSWORD: &str = "of-this-run";
 /// Into both banks together.
 const ORDERS_PER_SECOND: u64 = 200;
 const LOAD_TIME_MAX: Duration = Duration::from_secs(600);
@@ -32,22 +33,24 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The cluster and what is in it.
 pub struct Story {
-    begun: Instant,
+    narrator: Narrator,
     kubernetes: Kubernetes,
     kafka: Kafka,
+    redis: Redis,
 }
 
 /// What became of it.
-pub struct Verdict {
+pub struct Outcome {
     count: Count,
+    took_over: bool,
     orders: Vec<Order>,
 }
 
 impl Story {
-    /// The cluster, and a Kafka beside it.
+    /// The cluster, and a Kafka and a Redis beside it.
     pub async fn begin() -> Self {
-        let begun = Instant::now();
-        say("Kubernetes: starting; its first time on a machine takes ten minutes more");
+        let narrator = Narrator::default();
+        narrator.say("Kubernetes: starting; its first time on a machine takes ten minutes more");
         let kubernetes = Kubernetes::start().await;
         let listener = Listener {
             name: PODS.into(),
@@ -64,37 +67,59 @@ impl Story {
             let partitions = BankOptions::default().partitions;
             kafka.topics().create(&topic, partitions).await;
         }
+        let redis = Redis::start(&RedisOptions {
+            password: Some(PASSWORD.into()),
+            arguments: ["--bind", "127.0.0.1", HOST].map(str::to_owned).to_vec(),
+        })
+        .await;
         let story = Self {
-            begun,
+            narrator,
             kubernetes,
             kafka,
+            redis,
         };
-        story.say("Kubernetes is up, and Kafka beside it");
+        story
+            .narrator
+            .say("Kubernetes is up, and Kafka and Redis beside it");
         story
     }
 
     /// Everything else.
-    pub async fn tell(mut self) -> Verdict {
+    pub async fn tell(mut self) -> Outcome {
         let watched = ["get", "pods", "--watch", "--output", "json"];
         let watching = self.kubernetes.kubectl_beside("pods", &watched);
         let kafka = self.kafka.listener(PODS);
-        let release = Release::install(&self.kubernetes, &kafka).await;
-        self.say("the chart is installed, and helm test passed");
+        let redis = format!("redis://:{PASSWORD}@{HOST}:{}", self.redis.port());
+        let mut release = Release::install(&self.kubernetes, &kafka, &redis).await;
+        self.narrator
+            .say("the chart is installed, and helm test passed");
         self.deploy_banks(&kafka).await;
         release.wait_at_work(2, PODS_DEADLINE).await;
         let load = self.start_load();
-        self.say("both banks work in pods, each behind an injected sidecar");
+        self.narrator
+            .say("both banks work in pods, each behind an injected sidecar");
         self.go_there_and_back(&release).await;
+        let took_over = release.kill_leader(&self.kubernetes).await;
+        release.wait_at_work(2, PODS_DEADLINE).await;
+        let taken = self.completed(&release, &["checkpoint", "create"]).await;
+        self.narrator.say(&format!(
+            "the other admin API leads, and took checkpoint {}",
+            taken["epoch"]
+        ));
         load.signal("TERM");
         load.ended_well().await;
         let count = self.count().await;
         let (expected, after) = (count.total_expected, count.total_after);
-        self.say(&format!(
+        self.narrator.say(&format!(
             "counted {} records: {after} coins of {expected}",
             count.records
         ));
         let orders = self.end_the_pods(&watching).await;
-        Verdict { count, orders }
+        Outcome {
+            count,
+            took_over,
+            orders,
+        }
     }
 
     /// A checkpoint, and a rollback to it after more has happened.
@@ -102,11 +127,12 @@ impl Story {
         self.flow().await;
         let taken = self.completed(release, &["checkpoint", "create"]).await;
         let epoch = taken["epoch"].to_string();
-        self.say(&format!("checkpoint {epoch} is COMPLETED"));
+        self.narrator
+            .say(&format!("checkpoint {epoch} is COMPLETED"));
         self.flow().await;
         self.completed(release, &["restore", "create", &epoch])
             .await;
-        self.say("both banks are back at it");
+        self.narrator.say("both banks are back at it");
         self.flow().await;
     }
 
@@ -189,7 +215,7 @@ impl Story {
             async move { ended }
         })
         .await;
-        self.say("the pods have ended");
+        self.narrator.say("the pods have ended");
         orders()
     }
 
@@ -218,43 +244,21 @@ impl Story {
         });
         count_without_orders(states, BankOptions::default().partitions, SETTLE_DEADLINE).await
     }
-
-    fn say(&self, text: &str) {
-        say(&format!(
-            "{:>6.1}  {text}",
-            self.begun.elapsed().as_secs_f64()
-        ));
-    }
 }
 
-impl Verdict {
-    /// Whether the money is there and the containers kept their order.
-    pub fn is_right(&self) -> bool {
+impl Verdict for Outcome {
+    /// The money is there, the one that stood by took over, and the containers kept their order.
+    fn is_right(&self) -> bool {
         let kept = |order: &Order| order.sidecar_first && order.sidecar_last;
-        self.count.is_right() && self.orders.iter().all(kept)
+        self.count.is_right() && self.took_over && self.orders.iter().all(kept)
     }
 
-    /// The last line.
-    pub fn line(&self) -> String {
-        let Count {
-            total_expected,
-            total_after,
-            orphans,
-            lost,
-            duplicates,
-            records,
-            ..
-        } = &self.count;
-        serde_json::json!({
-            "total_expected": total_expected,
-            "total_after": total_after,
-            "orphans": orphans,
-            "lost": lost,
-            "duplicates": duplicates,
-            "records": records,
-            "sidecar_first": self.orders.iter().all(|order| order.sidecar_first),
-            "sidecar_last": self.orders.iter().all(|order| order.sidecar_last),
-        })
-        .to_string()
+    fn line(&self) -> String {
+        let all = |kept: fn(&Order) -> bool| self.orders.iter().all(kept);
+        let mut line = serde_json::json!(self.count);
+        line["took_over"] = self.took_over.into();
+        line["sidecar_first"] = all(|order| order.sidecar_first).into();
+        line["sidecar_last"] = all(|order| order.sidecar_last).into();
+        line.to_string()
     }
 }
