@@ -40,15 +40,12 @@ pub trait Verdict: Send + 'static {
 
 /// Runs a story to its end and says its verdict; the logs are kept when it is not right.
 pub async fn tell<V: Verdict>(story: impl Future<Output = V> + Send + 'static) -> ExitCode {
-    let right = match tokio::spawn(story).await {
-        Ok(verdict) => {
-            say(&verdict.line());
-            verdict.is_right()
-        }
-        // The panic has said why.
-        Err(_) => false,
+    // A panic has said why, and where the logs are.
+    let Ok(verdict) = tokio::spawn(story).await else {
+        return ExitCode::FAILURE;
     };
-    if right {
+    say(&verdict.line());
+    if verdict.is_right() {
         return ExitCode::SUCCESS;
     }
     Run::this().keep_logs();

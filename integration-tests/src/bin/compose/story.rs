@@ -20,6 +20,7 @@ const FLOW_DEADLINE: Duration = Duration::from_secs(120);
 const CONTAINERS_DEADLINE: Duration = Duration::from_secs(120);
 /// How long the count may wait until nothing moves.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
+const SIDECARS: &str = "docker compose run --rm cutline -o json sidecars";
 const PROMETHEUS: &str = "http://127.0.0.1:9090/api/v1/query?query=";
 /// What Prometheus looks at while there is no application of one's own.
 const TARGETS: f64 = 4.0;
@@ -103,9 +104,9 @@ impl Story {
             !listed.is_empty() && !ill
         })
         .await;
+        self.done(SIDECARS);
         wait_until(CONTAINERS_DEADLINE, "both banks at work", || async {
-            let seen = self.json("docker compose run --rm cutline -o json sidecars");
-            at_work(&seen[0]) == 2
+            at_work(&self.sidecars()) == 2
         })
         .await;
         wait_until(CONTAINERS_DEADLINE, "Prometheus to reach all", || async {
@@ -132,8 +133,8 @@ impl Story {
     async fn add_an_application(&self) -> bool {
         self.done("docker compose --profile app up --build --wait");
         wait_until(CONTAINERS_DEADLINE, "three sidecars", || async {
-            let seen = self.json("docker compose run --rm cutline -o json sidecars");
-            let seen = seen.first().and_then(Value::as_array).into_iter().flatten();
+            let seen = self.sidecars();
+            let seen = seen.as_array().into_iter().flatten();
             seen.filter(|sidecar| sidecar["state"] == "connected")
                 .count()
                 == 3
@@ -182,6 +183,11 @@ impl Story {
         let down: Vec<&str> = down.chain(["down", "--volumes"]).collect();
         let cleared = self.docker.run(&down);
         cleared.unwrap_or_else(|complaint| panic!("down: {complaint}"));
+    }
+
+    /// All that the admin API knows of, or nothing where none leads.
+    fn sidecars(&self) -> Value {
+        self.json(SIDECARS).into_iter().next().unwrap_or_default()
     }
 
     fn done(&self, command: &str) {
