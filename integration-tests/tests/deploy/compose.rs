@@ -155,6 +155,25 @@ fn sidecars_know_both_admin_apis_and_one_waits_for_the_other() {
     }
 }
 
+#[test]
+fn whoever_listens_beyond_loopback_says_so() {
+    for (name, service) in services() {
+        let environment = &service["environment"];
+        let sidecar = [
+            ("CUTLINE_LISTEN", "CUTLINE_LISTEN_UNAUTHENTICATED"),
+            ("CUTLINE_METRICS", "CUTLINE_METRICS_UNAUTHENTICATED"),
+        ];
+        let admin = [("CUTLINE_LISTEN", "CUTLINE_UNAUTHENTICATED")];
+        let is_admin = ["admin", "standby"].contains(&name.as_str());
+        let pairs = if is_admin { &admin[..] } else { &sidecar };
+        for (listens, said) in pairs {
+            let at = environment[listens].as_str().unwrap_or_default();
+            let beyond = at.starts_with("0.0.0.0:");
+            assert_eq!(environment[said] == "yes", beyond, "{name}: {said}");
+        }
+    }
+}
+
 /// A file that a service mounts, as YAML.
 fn mounted(service: &Value, target: &str) -> serde_yaml_ng::Value {
     let volumes = service["volumes"].as_array().unwrap();
