@@ -1,6 +1,7 @@
 //! A machine of its own in this one: a script of `deploy/` in PID, mount and network namespaces, joined to this machine by one pair of interfaces.
 //!
-//! It promises that nothing of it outlives this process but empty cgroups, and refuses to know what runs there. One at a time, and only as root.
+//! It promises that nothing that runs there outlives this process, however that ends; what is left is empty cgroups and, of one that was let out
+//! and whose process was killed, the table `cutline` of nftables. It refuses to know what runs there. One at a time, and only as root.
 
 use std::{
     ffi::OsStr,
