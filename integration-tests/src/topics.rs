@@ -78,8 +78,8 @@ impl Topics {
         let count = usize::try_from(partitions).expect("partitions are counted from 0 up");
         wait_until(
             CREATE_DEADLINE,
-            &format!("topic {name} to have leaders"),
-            || async move { self.partitions(name) == count },
+            &format!("the leaders of topic {name} to serve it"),
+            || async move { served(&self.consumer(), name) == count },
         )
         .await;
     }
@@ -108,8 +108,8 @@ impl Topics {
             });
         wait_until(
             CREATE_DEADLINE,
-            &format!("topic {name} to grow"),
-            || async move { self.partitions(name) == partitions },
+            &format!("the leaders of topic {name} to serve all it grew to"),
+            || async move { served(&self.consumer(), name) == partitions },
         )
         .await;
     }
@@ -201,6 +201,16 @@ fn partitions(consumer: &BaseConsumer, name: &str) -> usize {
         .flat_map(|topic| topic.partitions())
         .filter(|partition| partition.leader() >= 0)
         .count()
+}
+
+/// How many partitions answer: a leader is told of before it has taken the partition over, and refuses it until then.
+fn served(consumer: &BaseConsumer, name: &str) -> usize {
+    let count = i32::try_from(partitions(consumer, name)).expect("partitions are numbered by i32");
+    let answers = |partition: &i32| {
+        let marks = consumer.fetch_watermarks(name, *partition, REQUEST_TIMEOUT);
+        marks.is_ok()
+    };
+    (0..count).filter(answers).count()
 }
 
 fn watermarks(consumer: &BaseConsumer, name: &str) -> Vec<(i64, i64)> {

@@ -3,7 +3,12 @@
 //! `cargo deny check` looks at more (advisories among it), but takes longer to build than all this to test, and needs a
 //! database that is fetched; people run it, this runs always. Both read the one list.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use integration_tests::binaries::project_root;
 use serde_json::Value;
@@ -87,6 +92,42 @@ fn no_code_of_ours_is_unsafe() {
         looked_at += look(path.parent().unwrap(), &word);
     }
     assert!(looked_at > 300, "{looked_at} files");
+}
+
+/// Where only tests ask for a feature, cargo builds that package and all that stands on it twice: for programs and for tests.
+#[test]
+fn programs_and_tests_are_built_from_the_same_pieces() {
+    let tests = features("normal,build,dev");
+    for (package, programs) in features("normal,build") {
+        assert_eq!(
+            programs, tests[&package],
+            "{package} has one set of features in `cargo build --workspace --bins` and another in `cargo test`: \
+             depend on what asks for more without `dev-` somewhere"
+        );
+    }
+}
+
+/// Every package by name and version, with the features that are on over edges of these `kinds`: once for programs, once for
+/// what runs while they are built, where the two differ.
+fn features(kinds: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let told = Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--locked", "--edges", kinds])
+        .args(["--target", PLATFORMS[0], "--prefix", "none"])
+        .args(["--format", "{p}\t{f}"])
+        .current_dir(project_root())
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success(), "{error}");
+    let mut all = BTreeMap::<String, BTreeSet<String>>::new();
+    for line in String::from_utf8(told.stdout).unwrap().lines() {
+        let (package, features) = line.trim_end_matches(" (*)").split_once('\t').unwrap();
+        all.entry(package.to_owned())
+            .or_default()
+            .insert(features.to_owned());
+    }
+    assert!(all.len() > 200, "{} packages", all.len());
+    all
 }
 
 /// Files of Rust below `directory`, each without the word as one of the language.
