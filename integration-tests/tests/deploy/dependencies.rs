@@ -120,7 +120,9 @@ fn features(kinds: &str) -> BTreeMap<String, BTreeSet<String>> {
     let error = String::from_utf8_lossy(&told.stderr);
     assert!(told.status.success(), "{error}");
     let mut all = BTreeMap::<String, BTreeSet<String>>::new();
-    for line in String::from_utf8(told.stdout).unwrap().lines() {
+    let text = String::from_utf8(told.stdout).unwrap();
+    // An empty line stands between the trees of two members.
+    for line in text.lines().filter(|line| !line.is_empty()) {
         let (package, features) = line.trim_end_matches(" (*)").split_once('\t').unwrap();
         all.entry(package.to_owned())
             .or_default()
