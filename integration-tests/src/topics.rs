@@ -12,6 +12,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
+    error::KafkaResult,
 };
 
 use crate::wait::wait_until;
@@ -79,7 +80,7 @@ impl Topics {
         wait_until(
             CREATE_DEADLINE,
             &format!("the leaders of topic {name} to serve it"),
-            || async move { served(&self.consumer(), name) == count },
+            || async move { is_served(&self.consumer(), name, count) },
         )
         .await;
     }
@@ -109,7 +110,7 @@ impl Topics {
         wait_until(
             CREATE_DEADLINE,
             &format!("the leaders of topic {name} to serve all it grew to"),
-            || async move { served(&self.consumer(), name) == partitions },
+            || async move { is_served(&self.consumer(), name, partitions) },
         )
         .await;
     }
@@ -203,23 +204,18 @@ fn partitions(consumer: &BaseConsumer, name: &str) -> usize {
         .count()
 }
 
-/// How many partitions answer: a leader is told of before it has taken the partition over, and refuses it until then.
-fn served(consumer: &BaseConsumer, name: &str) -> usize {
-    let count = i32::try_from(partitions(consumer, name)).expect("partitions are numbered by i32");
-    let answers = |partition: &i32| {
-        let marks = consumer.fetch_watermarks(name, *partition, REQUEST_TIMEOUT);
-        marks.is_ok()
-    };
-    (0..count).filter(answers).count()
+/// Whether all of `count` partitions answer: a leader is told of before it has taken a partition over, and refuses it until then.
+fn is_served(consumer: &BaseConsumer, name: &str, count: usize) -> bool {
+    marks(consumer, name).is_ok_and(|marks| marks.len() == count)
 }
 
 fn watermarks(consumer: &BaseConsumer, name: &str) -> Vec<(i64, i64)> {
+    marks(consumer, name).expect("the cluster answers")
+}
+
+fn marks(consumer: &BaseConsumer, name: &str) -> KafkaResult<Vec<(i64, i64)>> {
     let count = i32::try_from(partitions(consumer, name)).expect("partitions are numbered by i32");
-    let mark = |partition| {
-        consumer
-            .fetch_watermarks(name, partition, REQUEST_TIMEOUT)
-            .expect("the cluster answers")
-    };
+    let mark = |partition| consumer.fetch_watermarks(name, partition, REQUEST_TIMEOUT);
     (0..count).map(mark).collect()
 }
 

@@ -1,4 +1,4 @@
-//! What is built in: licences and origins that `deny.toml` allows, and no `unsafe` of our own.
+//! What is built in: licences and origins that `deny.toml` allows, no `unsafe` of our own, and the same for programs as for tests.
 //!
 //! `cargo deny check` looks at more (advisories among it), but takes longer to build than all this to test, and needs a
 //! database that is fetched; people run it, this runs always. Both read the one list.
@@ -110,17 +110,17 @@ fn programs_and_tests_are_built_from_the_same_pieces() {
 /// Every package by name and version, with the features that are on over edges of these `kinds`: once for programs, once for
 /// what runs while they are built, where the two differ.
 fn features(kinds: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let told = Command::new(env!("CARGO"))
-        .args(["tree", "--workspace", "--locked", "--edges", kinds])
-        .args(["--target", PLATFORMS[0], "--prefix", "none"])
-        .args(["--format", "{p}\t{f}"])
-        .current_dir(project_root())
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&told.stderr);
-    assert!(told.status.success(), "{error}");
+    let tree = ["tree", "--workspace", "--locked", "--edges", kinds];
+    let form = [
+        "--target",
+        PLATFORMS[0],
+        "--prefix",
+        "none",
+        "--format",
+        "{p}\t{f}",
+    ];
+    let text = String::from_utf8(cargo(&[&tree[..], &form[..]].concat())).unwrap();
     let mut all = BTreeMap::<String, BTreeSet<String>>::new();
-    let text = String::from_utf8(told.stdout).unwrap();
     // An empty line stands between the trees of two members.
     for line in text.lines().filter(|line| !line.is_empty()) {
         let (package, features) = line.trim_end_matches(" (*)").split_once('\t').unwrap();
@@ -172,18 +172,21 @@ fn packages() -> BTreeMap<String, Value> {
 }
 
 fn metadata(platform: &str) -> Value {
+    let asked = ["metadata", "--locked", "--format-version", "1"];
+    let told = cargo(&[&asked[..], &["--filter-platform", platform]].concat());
+    serde_json::from_slice(&told).unwrap()
+}
+
+/// What cargo tells of this project.
+fn cargo(arguments: &[&str]) -> Vec<u8> {
     let told = Command::new(env!("CARGO"))
-        .args(["metadata", "--locked", "--format-version", "1"])
-        .args(["--filter-platform", platform])
+        .args(arguments)
         .current_dir(project_root())
         .output()
         .unwrap();
-    assert!(
-        told.status.success(),
-        "{}",
-        String::from_utf8_lossy(&told.stderr)
-    );
-    serde_json::from_slice(&told.stdout).unwrap()
+    let error = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success(), "{arguments:?}: {error}");
+    told.stdout
 }
 
 /// The strings of a list in a file of settings.
