@@ -4,8 +4,12 @@
 //! Each broker can be stopped, killed, frozen and started again on the same port with the same data.
 
 mod node;
+mod prepared;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use rdkafka::{
@@ -14,7 +18,7 @@ use rdkafka::{
 };
 use tokio::sync::OnceCell;
 
-use self::node::Node;
+use self::{node::Node, prepared::Prepared};
 use crate::{
     binaries::fetched, ports::free_port, process::Process, topics::Topics, wait::wait_until,
 };
@@ -197,21 +201,12 @@ impl Kafka {
         let ports: Vec<(u16, u16)> = (0..options.brokers)
             .map(|_| (free_port(), free_port()))
             .collect();
+        let prepared = Prepared::of(&options.version, &jars);
         let nodes: Vec<Node> = (0..ports.len())
-            .map(|index| Node::prepare(options, &jars, &ports, index))
+            .map(|index| Node::prepare(options, &jars, &ports, index, prepared.classes()))
             .collect();
-        let mut formats: Vec<Process> = nodes
-            .iter()
-            .map(|node| Process::start(node.format()))
-            .collect();
-        for format in &mut formats {
-            format.wait();
-            let ended = format.exit_status();
-            assert!(
-                ended.is_some_and(|status| status.success()),
-                "storage was not formatted:\n{}",
-                format.log_tail(20)
-            );
+        for node in &nodes {
+            node.format(&prepared);
         }
         let brokers = nodes
             .iter()
@@ -244,4 +239,22 @@ fn brokers_alive(bootstrap: &str) -> usize {
 #[must_use]
 pub fn jars(version: &str) -> PathBuf {
     fetched("fetch-kafka", version, &format!("kafka-{version}"))
+}
+
+/// How the JVM runs a small program on the jars of a version, soon rather than fast: what stands before the program's name. Its own
+/// classes are looked for in `own`, after Kafka's.
+///
+/// # Panics
+/// When the jars cannot be fetched.
+#[must_use]
+pub fn java(version: &str, own: Option<&Path>) -> Vec<String> {
+    let jars = jars(version);
+    let mut class_path = format!("{}/*", jars.display());
+    if let Some(own) = own {
+        class_path += &format!(":{}", own.display());
+    }
+    let flags = ["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+    let flags = flags.into_iter().map(str::to_owned);
+    let flags = flags.chain(Prepared::at(&jars).classes());
+    flags.chain(["-cp".into(), class_path]).collect()
 }

@@ -1,13 +1,17 @@
-//! One broker before it runs: its directory, its configuration, the commands that format its storage and start it.
+//! One broker before it runs: its directory, its configuration, its formatted storage, the command that starts it.
 //!
 //! It knows Kafka's own names and nothing of who uses the broker.
 
 use std::path::{Path, PathBuf};
 
-use super::{KafkaOptions, Listener};
-use crate::{ports::free_port, process::ProcessSpec, run::Run};
+use super::{KafkaOptions, Listener, prepared::Prepared};
+use crate::{
+    ports::free_port,
+    process::{Process, ProcessSpec},
+    run::Run,
+};
 
-/// One broker before it runs: its directory, its configuration, the two commands.
+/// One broker before it runs.
 pub(super) struct Node {
     name: String,
     directory: PathBuf,
@@ -15,8 +19,11 @@ pub(super) struct Node {
     pub(super) other_port: Option<u16>,
     /// Name and address of each further listener.
     pub(super) listeners: Vec<(String, String)>,
+    id: usize,
     format: Vec<String>,
     class_path: String,
+    /// What the JVM is told of an archive of classes.
+    classes: Option<String>,
     heap_mib: u32,
     optimised: bool,
 }
@@ -27,6 +34,7 @@ impl Node {
         jars: &Path,
         ports: &[(u16, u16)],
         index: usize,
+        classes: Option<String>,
     ) -> Self {
         let name = format!("kafka-node{}", index + 1);
         let directory = Run::this().part(&name);
@@ -41,7 +49,9 @@ impl Node {
                     (name.clone(), format!("{host}:{}", free_port()))
                 })
                 .collect(),
+            id: index + 1,
             format: options.format.clone(),
+            classes,
             class_path: format!("{}/*", jars.display()),
             heap_mib: options.heap_mib,
             optimised: options.optimised,
@@ -85,16 +95,44 @@ impl Node {
         spec.args(["-cp", &self.class_path])
     }
 
-    pub(super) fn format(&self) -> ProcessSpec {
+    /// Where its storage is.
+    pub(super) fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// Formats its storage: as it was prepared, or by Kafka's own tool where options say how.
+    pub(super) fn format(&self, prepared: &Prepared) {
+        if self.format.is_empty() {
+            prepared.format(&self.data(), self.id);
+        } else {
+            self.format_by_tool();
+        }
+    }
+
+    /// Has Kafka's own tool format its storage.
+    ///
+    /// # Panics
+    /// When the tool does not succeed.
+    pub(super) fn format_by_tool(&self) {
         let id = "Y3V0bGluZS10ZXN0LWthZg";
-        self.java("format")
+        let tool = self
+            .java("format")
             .args(["kafka.tools.StorageTool", "format", "-t", id, "-c"])
             .arg(self.directory.join("server.properties"))
-            .args(&self.format)
+            .args(&self.format);
+        let mut tool = Process::start(tool);
+        tool.wait();
+        let ended = tool.exit_status();
+        assert!(
+            ended.is_some_and(|status| status.success()),
+            "storage was not formatted:\n{}",
+            tool.log_tail(20)
+        );
     }
 
     pub(super) fn serve(&self) -> ProcessSpec {
         self.java("server")
+            .args(&self.classes)
             .arg("kafka.Kafka")
             .arg(self.directory.join("server.properties"))
     }
@@ -121,7 +159,7 @@ fn server_properties(
         format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}"),
         "controller.listener.names=CONTROLLER".to_owned(),
         "inter.broker.listener.name=PLAINTEXT".to_owned(),
-        format!("log.dirs={}/data", node.directory.display()),
+        format!("log.dirs={}", node.data().display()),
         format!("default.replication.factor={replicas}"),
         "min.insync.replicas=1".to_owned(),
         // Fewer partitions of the internal topics than the 50 of production: tests start sooner.

@@ -97,11 +97,9 @@ impl Prepared {
     }
 
     fn java(&self, version: &str) -> Vec<String> {
-        let jars = kafka::jars(version);
-        let path = format!("{}:{}/*", self.java.display(), jars.display());
-        let flags = ["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
-        let flags = flags.into_iter().map(str::to_owned);
-        flags.chain(["-cp".into(), path, "Driver".into()]).collect()
+        let mut arguments = kafka::java(version, Some(&self.java));
+        arguments.push("Driver".into());
+        arguments
     }
 }
 

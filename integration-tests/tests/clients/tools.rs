@@ -19,14 +19,12 @@ const PERFORMANCE_RECORDS: i64 = 600;
 async fn run(version: &str, tool: &str, arguments: &[&str], bootstrap: &str) -> Output {
     let mut command = Command::new("java");
     command
-        .args(["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
         // Where a logger would write to stdout, it keeps silent.
         .args([
             "-Dlog4j2.level=OFF",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
         ])
-        .arg("-cp")
-        .arg(format!("{}/*", kafka::jars(version).display()))
+        .args(kafka::java(version, None))
         .arg(format!("org.apache.kafka.tools.{tool}"))
         .args(
             arguments
