@@ -10,8 +10,10 @@ use cutline_model::{Epoch, MarkerId, Mode, Offset, OffsetRange, RangeSet, TopicP
 use cutline_protocol::{ProcessOutput, mask::Masks};
 use cutline_wire::marker::{MarkerWriter, locate};
 use integration_tests::{
-    Kafka, Process, ProcessSpec, Run, binaries::project_root, kafka::VERSION_DEFAULT,
-    topics::unique_name, wait_until,
+    Kafka, Process, ProcessSpec, Run,
+    kafka::{self, VERSION_DEFAULT},
+    topics::unique_name,
+    wait_until,
 };
 use rdkafka::producer::FutureRecord;
 
@@ -20,8 +22,9 @@ use super::side::{
     reader,
 };
 
-// Less than a fetch of which everything is held waits by itself: it is told of the release.
-const PROMPT: Duration = Duration::from_millis(300);
+// Far less than a fetch of which everything is held waits by itself: it is told of the release.
+const PROMPT: Duration = Duration::from_secs(5);
+const FETCH_WAIT_MS: &str = "20000";
 
 struct World {
     side: Side,
@@ -123,7 +126,8 @@ async fn a_partition_is_held_at_its_marker_while_the_other_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_held_at_once_and_released_promptly() {
     let world = World::with_a_marker("unaligned").await;
-    let consumer = reader(&world.side.bootstrap(), &world.partitions, &[]);
+    let patient = [("fetch.wait.max.ms", FETCH_WAIT_MS)];
+    let consumer = reader(&world.side.bootstrap(), &world.partitions, &patient);
     let (consumer, seen) = read(consumer, 400, PATIENCE).await;
     assert_eq!(seen.len(), 400);
     world.go(1, Mode::Unaligned, world.marker);
@@ -143,14 +147,9 @@ async fn everything_is_held_at_once_and_released_promptly() {
 }
 
 fn java_consumer(bootstrap: &str, topic: &str, protocol: &str) -> (Process, PathBuf) {
-    let jars = project_root().join(format!(".cache/kafka-{VERSION_DEFAULT}"));
     let log = Run::this().part("java").join("log");
     let spec = ProcessSpec::new("java", "java", &log)
-        .args([
-            "-XX:TieredStopAtLevel=1",
-            "-cp",
-            &format!("{}/*", jars.display()),
-        ])
+        .args(kafka::java(VERSION_DEFAULT, None))
         .args([
             "org.apache.kafka.tools.consumer.ConsoleConsumer",
             "--from-beginning",
