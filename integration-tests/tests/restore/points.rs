@@ -134,114 +134,142 @@ async fn begin_or_die(world: &World, epoch: u64) {
     .await;
 }
 
-#[tokio::test]
-async fn whoever_dies_at_any_point_of_a_checkpoint_leaves_it_whole_or_failed() {
+async fn crashing_world() -> World {
     let options = Options {
         crashing: true,
         ..Options::default()
     };
-    let mut world = World::start(options).await;
+    World::start(options).await
+}
+
+#[tokio::test]
+async fn an_admin_api_that_dies_at_any_point_of_a_checkpoint_leaves_it_whole_or_failed() {
+    dies_at_any_point_of_a_checkpoint(true).await;
+}
+
+#[tokio::test]
+async fn a_sidecar_that_dies_at_any_point_of_a_checkpoint_leaves_it_whole_or_failed() {
+    dies_at_any_point_of_a_checkpoint(false).await;
+}
+
+async fn dies_at_any_point_of_a_checkpoint(the_admin: bool) {
+    let mut world = crashing_world().await;
     world.checkpoint("aligned").await;
-    for the_admin in [true, false] {
-        let mut points = BTreeSet::new();
-        for alive in 0..POINTS_MAX {
-            world.wait_for_flow(20).await;
-            let before = world.checkpoint("aligned").await;
-            let url = world.admin.url();
-            let process = world.victim(the_admin);
-            arm(process, alive);
-            // Whether it is answered does not matter.
-            let asked = reqwest::Client::new().post(format!("{url}/v1/checkpoints"));
-            ask(asked.json(&json!({}))).await;
-            let died = dies(process, async || checkpoint_is_over(&url, before).await).await;
-            let at = passed(process).pop().unwrap_or_default();
-            if !died {
-                break;
-            }
-            process.start_again();
-            world.admin.wait_ready().await;
-            wait_for(RESTORE_DEADLINE, "the checkpoint to be over", || async {
-                checkpoint_is_over(&url, before - 1).await.then_some(())
-            })
-            .await;
-            let left = newest_checkpoint(&world).await;
-            eprintln!(
-                "died after {at}: {} {} {}",
-                left["epoch"], left["status"], left["reason"]
-            );
-            let epoch = left["epoch"].as_u64().unwrap();
-            if left["status"] == "COMPLETED" {
-                let verify = format!("/v1/checkpoints/{epoch}/verify");
-                let (status, report) = world.admin.post(&verify, &json!({})).await;
-                assert_eq!((status, &report["problems"]), (200, &json!([])), "{report}");
-            } else {
-                assert_eq!(left["status"], "FAILED", "{left}");
-            }
-            points.insert(at);
+    let mut points = BTreeSet::new();
+    for alive in 0..POINTS_MAX {
+        world.wait_for_flow(20).await;
+        let before = world.checkpoint("aligned").await;
+        let url = world.admin.url();
+        let process = world.victim(the_admin);
+        arm(process, alive);
+        // Whether it is answered does not matter.
+        let asked = reqwest::Client::new().post(format!("{url}/v1/checkpoints"));
+        ask(asked.json(&json!({}))).await;
+        let died = dies(process, async || checkpoint_is_over(&url, before).await).await;
+        let at = passed(process).pop().unwrap_or_default();
+        if !died {
+            break;
         }
-        eprintln!("{} points: {points:#?}", points.len());
-        assert!(points.len() >= 3, "{points:?}");
+        process.start_again();
+        world.admin.wait_ready().await;
+        wait_for(RESTORE_DEADLINE, "the checkpoint to be over", || async {
+            checkpoint_is_over(&url, before - 1).await.then_some(())
+        })
+        .await;
+        whole_or_failed(&world, &at).await;
+        points.insert(at);
     }
+    eprintln!("{} points: {points:#?}", points.len());
+    assert!(points.len() >= 3, "{points:?}");
     world.wait_for_flow(100).await;
     world.settle_and_check("reader").await;
 }
 
-#[tokio::test]
-async fn whoever_dies_at_any_point_of_a_restore_leaves_one_world_or_the_other() {
-    let options = Options {
-        crashing: true,
-        ..Options::default()
-    };
-    let mut world = World::start(options).await;
-    let epoch = world.checkpoint("aligned").await;
-    let (mut gave_up, mut went_on) = (0, 0);
-    for the_admin in [true, false] {
-        for alive in 0..POINTS_MAX {
-            world.wait_for_flow(20).await;
-            let url = world.admin.url();
-            let before = newest_restore(&url).await.unwrap_or_default()["id"].clone();
-            let process = world.victim(the_admin);
-            arm(process, alive);
-            begin_or_die(&world, epoch).await;
-            let over = async || {
-                let newest = newest_restore(&url).await.unwrap_or_default();
-                newest["id"] != before && is_over(&newest)
-            };
-            let process = world.victim(the_admin);
-            let died = dies(process, over).await;
-            let passed = passed(process);
-            if !died {
-                eprintln!("{} points: {passed:#?}", passed.len());
-                break;
-            }
-            process.start_again();
-            world.admin.wait_ready().await;
-            let view = wait_for(RESTORE_DEADLINE, "the restore to be over", || async {
-                let newest = newest_restore(&url).await.unwrap_or_default();
-                (newest.is_null() || is_over(&newest)).then_some(newest)
-            })
-            .await;
-            let at = passed.last().cloned().unwrap_or_default();
-            eprintln!(
-                "died after {at}: {} {} {}",
-                view["id"], view["status"], view["reason"]
-            );
-            if view["status"] == "COMPLETED" {
-                went_on += 1;
-            } else {
-                gave_up += 1;
-                let path = format!("/v1/restores/{}", view["id"].as_str().unwrap());
-                let (_, view) = world.admin.get(&path).await;
-                let steps = view["journal"].as_array().expect("a journal");
-                let touched = steps.iter().any(|step| step["step"] == "state_begun");
-                assert!(!steps.is_empty() && !touched, "{view}");
-            }
-        }
+async fn whole_or_failed(world: &World, at: &str) {
+    let left = newest_checkpoint(world).await;
+    eprintln!(
+        "died after {at}: {} {} {}",
+        left["epoch"], left["status"], left["reason"]
+    );
+    let epoch = left["epoch"].as_u64().unwrap();
+    if left["status"] == "COMPLETED" {
+        let verify = format!("/v1/checkpoints/{epoch}/verify");
+        let (status, report) = world.admin.post(&verify, &json!({})).await;
+        assert_eq!((status, &report["problems"]), (200, &json!([])), "{report}");
+    } else {
+        assert_eq!(left["status"], "FAILED", "{left}");
     }
+}
+
+#[tokio::test]
+async fn an_admin_api_that_dies_at_any_point_of_a_restore_leaves_one_world_or_the_other() {
+    let (gave_up, went_on) = dies_at_any_point_of_a_restore(true).await;
     assert!(
         gave_up > 2 && went_on > 2,
         "{gave_up} gave up, {went_on} went on"
     );
+}
+
+#[tokio::test]
+async fn a_sidecar_that_dies_at_any_point_of_a_restore_leaves_one_world_or_the_other() {
+    let (gave_up, went_on) = dies_at_any_point_of_a_restore(false).await;
+    assert!(
+        gave_up + went_on > 2,
+        "{gave_up} gave up, {went_on} went on"
+    );
+}
+
+/// How many restores were given up and how many went on.
+async fn dies_at_any_point_of_a_restore(the_admin: bool) -> (usize, usize) {
+    let mut world = crashing_world().await;
+    let epoch = world.checkpoint("aligned").await;
+    let (mut gave_up, mut went_on) = (0, 0);
+    for alive in 0..POINTS_MAX {
+        world.wait_for_flow(20).await;
+        let url = world.admin.url();
+        let before = newest_restore(&url).await.unwrap_or_default()["id"].clone();
+        let process = world.victim(the_admin);
+        arm(process, alive);
+        begin_or_die(&world, epoch).await;
+        let over = async || {
+            let newest = newest_restore(&url).await.unwrap_or_default();
+            newest["id"] != before && is_over(&newest)
+        };
+        let process = world.victim(the_admin);
+        let died = dies(process, over).await;
+        let passed = passed(process);
+        if !died {
+            eprintln!("{} points: {passed:#?}", passed.len());
+            break;
+        }
+        process.start_again();
+        world.admin.wait_ready().await;
+        let view = wait_for(RESTORE_DEADLINE, "the restore to be over", || async {
+            let newest = newest_restore(&url).await.unwrap_or_default();
+            (newest.is_null() || is_over(&newest)).then_some(newest)
+        })
+        .await;
+        let at = passed.last().cloned().unwrap_or_default();
+        eprintln!(
+            "died after {at}: {} {} {}",
+            view["id"], view["status"], view["reason"]
+        );
+        if view["status"] == "COMPLETED" {
+            went_on += 1;
+        } else {
+            gave_up += 1;
+            nothing_was_touched(&world, &view).await;
+        }
+    }
     world.wait_for_flow(100).await;
     world.settle_and_check("reader").await;
+    (gave_up, went_on)
+}
+
+async fn nothing_was_touched(world: &World, given_up: &Value) {
+    let path = format!("/v1/restores/{}", given_up["id"].as_str().unwrap());
+    let (_, view) = world.admin.get(&path).await;
+    let steps = view["journal"].as_array().expect("a journal");
+    let touched = steps.iter().any(|step| step["step"] == "state_begun");
+    assert!(!steps.is_empty() && !touched, "{view}");
 }
