@@ -18,6 +18,9 @@ use super::{KafkaOptions, START_DEADLINE, brokers_alive, node::Node};
 use crate::{ports::free_port, process::Process, run::Run, wait::LOOK_INTERVAL};
 
 const DIRECTORY: &str = "prepared";
+/// What it is called while it is made, by whoever has locked [`LOCK`].
+const MAKING: &str = "prepared.new";
+const LOCK: &str = "prepared.lock";
 const CLASSES: &str = "classes.jsa";
 const STORAGE: &str = "storage";
 /// The one file of formatted storage that says whose it is.
@@ -43,8 +46,7 @@ impl Prepared {
         let Self { directory } = Self::at(jars);
         if !directory.exists() {
             // One makes it, whoever comes meanwhile waits.
-            let lock =
-                File::create(jars.join("preparing")).expect("the jars' directory is writable");
+            let lock = File::create(jars.join(LOCK)).expect("the jars' directory is writable");
             lock.lock().expect("a file can be locked");
             if !directory.exists() {
                 make(version, jars, &directory);
@@ -87,8 +89,8 @@ fn owned_by(line: &str, id: usize) -> String {
 }
 
 fn make(version: &str, jars: &Path, directory: &Path) {
-    let work = jars.join(format!("preparing-{}", std::process::id()));
-    // Left by one of the same number that was killed.
+    let work = jars.join(MAKING);
+    // Left by one that was killed.
     let _ = fs::remove_dir_all(&work);
     fs::create_dir(&work).expect("the jars' directory is writable");
     let options = KafkaOptions {
