@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::{
     binaries::binary,
+    http,
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
@@ -98,7 +99,7 @@ impl Admin {
             scheme: if speaks_tls { "https" } else { "http" },
             store,
             process: Process::start(spec),
-            client: reqwest::Client::new(),
+            client: http::client(),
         }
     }
 

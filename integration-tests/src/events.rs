@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::http;
+
 /// How long the next event may take while some are still wanted.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long none comes when all have come.
@@ -17,7 +19,7 @@ const QUIET: Duration = Duration::from_millis(500);
 /// # Panics
 /// When it does not answer, or with anything but JSON.
 pub async fn events(url: &str, last: &str, count: usize) -> Vec<Value> {
-    let get = reqwest::Client::new()
+    let get = http::client()
         .get(format!("{url}/v1/events"))
         .header("last-event-id", last);
     let mut answer = get.send().await.expect("it answers");

@@ -20,6 +20,7 @@ pub mod examples;
 pub mod flow;
 pub mod front;
 pub mod groups;
+pub mod http;
 pub mod https;
 pub mod kafka;
 pub mod kubernetes;

@@ -12,6 +12,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    http,
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
@@ -60,7 +61,7 @@ impl Prometheus {
         ]);
         let mut prometheus = Self {
             port,
-            client: reqwest::Client::new(),
+            client: http::client(),
             process: Process::start(spec),
         };
         let ready = format!("http://127.0.0.1:{port}/-/ready");

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use crate::{
     binaries::fetched_aside,
     disk::Disk,
+    http,
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
@@ -123,7 +124,7 @@ impl S3 {
             port,
             objects: root.join(BUCKET),
             process: Process::start(spec),
-            client: reqwest::Client::new(),
+            client: http::client(),
             disk,
         };
         server.wait_ready().await;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     binaries::fetched_aside,
+    http,
     ports::free_port,
     process::{Process, ProcessSpec},
     run::Run,
@@ -64,7 +65,7 @@ impl Toxiproxy {
         ]);
         let toxiproxy = Self {
             port,
-            client: reqwest::Client::new(),
+            client: http::client(),
             _process: Process::start(spec),
         };
         wait_until(START_DEADLINE, "toxiproxy to answer", || async {

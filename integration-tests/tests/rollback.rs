@@ -7,7 +7,7 @@ use std::time::Duration;
 use integration_tests::{
     Admin, AdminOptions, Bank, BankOptions, Kafka, KafkaOptions, Services,
     bank::{Behind, Count},
-    checkpoints,
+    checkpoints, http,
     kafka::VERSION_OLDEST,
     topics::unique_name,
     wait_for, wait_until,
@@ -298,7 +298,13 @@ async fn another_instance_records_when_the_elected_one_dies() {
     assert_eq!(status, 202, "{begun}");
     let metrics = format!("{}/metrics", sidecar.metrics_url());
     wait_until(WORK_DEADLINE, "it to take part", || async {
-        let text = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
+        let text = http::get(&metrics)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         let held = text
             .lines()
             .find_map(|line| line.strip_prefix("cutline_held_partitions "));

@@ -8,7 +8,7 @@ use integration_tests::{
     Admin, AdminOptions, Kafka, Run, S3, Sidecar, SidecarOptions, checkpoints,
     flow::{Relay, RelayOptions},
     front::Front,
-    restores,
+    http, restores,
     s3::SECRET_KEY,
     topics::unique_name,
     wait_for, wait_until,
@@ -23,10 +23,10 @@ async fn a_killed_server_starts_again_on_its_port_with_its_objects() {
     let endpoint = server.endpoint();
     fs::write(server.objects().join("kept"), "x").unwrap();
     server.process().kill();
-    assert!(reqwest::get(&endpoint).await.is_err());
+    assert!(http::get(&endpoint).send().await.is_err());
     server.start_again().await;
     // Nobody gets in without credentials.
-    let answer = reqwest::get(format!("{endpoint}/cutline/kept")).await;
+    let answer = http::get(format!("{endpoint}/cutline/kept")).send().await;
     assert_eq!(answer.unwrap().status(), 403);
 }
 

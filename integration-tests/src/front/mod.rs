@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 pub use trouble::Trouble;
 use trouble::Troubles;
 
-use crate::S3;
+use crate::{S3, http};
 
 /// The largest body: one part of an upload, and room.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -78,7 +78,7 @@ impl Front {
         let inner = Inner {
             behind: server.endpoint(),
             lets_two_win,
-            client: reqwest::Client::new(),
+            client: http::client(),
             seen: Arc::default(),
             created: Arc::default(),
             troubles: Arc::default(),

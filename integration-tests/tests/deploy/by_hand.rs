@@ -7,6 +7,7 @@ use integration_tests::{
     bank::{load, topic_names},
     binaries::binary,
     checkpoints::at_work,
+    http,
     ports::{free_port, free_ports},
     readme, wait_until,
 };
@@ -85,7 +86,9 @@ async fn the_commands_by_hand_start_everything_and_roll_it_back() {
         started.map(|(name, line)| Process::start(shell(&directory, name, line, &admin)));
     let _application = application(&directory, &sidecar, &kafka.bootstrap());
     wait_until(START_DEADLINE, "the application to be at work", || async {
-        let asked = reqwest::get(format!("http://{admin}/v1/sidecars")).await;
+        let asked = http::get(format!("http://{admin}/v1/sidecars"))
+            .send()
+            .await;
         let Ok(answer) = asked else { return false };
         at_work(&answer.json().await.unwrap_or(Value::Null)) == 1
     })

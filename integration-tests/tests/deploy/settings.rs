@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use integration_tests::{
-    Process, ProcessSpec, Run, binaries::binary, certificates::Authority, ports::free_port,
+    Process, ProcessSpec, Run, binaries::binary, certificates::Authority, http, ports::free_port,
     wait_until,
 };
 
@@ -102,7 +102,9 @@ async fn is_taken(values: &str, of_this_machine: &[&str], status: u16) {
         let ended = admin.exit_status();
         assert!(ended.is_none(), "{ended:?}: {}", admin.log_tail(5));
         async move {
-            let answer = reqwest::get(format!("http://127.0.0.1:{port}/healthz")).await;
+            let answer = http::get(format!("http://127.0.0.1:{port}/healthz"))
+                .send()
+                .await;
             answer.is_ok_and(|answer| answer.status() == status)
         }
     })

@@ -5,6 +5,7 @@ use std::time::Duration;
 use integration_tests::{
     Kafka,
     bank::{Bank, BankOptions},
+    http,
     topics::unique_name,
     wait_until,
 };
@@ -41,7 +42,7 @@ impl Hooked {
         let hooked = Self {
             bank,
             url: url.unwrap(),
-            client: reqwest::Client::new(),
+            client: http::client(),
         };
         wait_until(WORK_DEADLINE, "bank B to work", || async {
             hooked.records() > 0

@@ -16,7 +16,7 @@ use std::{
 use integration_tests::{
     Admin, AdminOptions, Kafka, Process, ProcessSpec, Run, Sidecar, SidecarOptions,
     binaries::{binary, prepared, project_root, python},
-    checkpoints, kafka,
+    checkpoints, http, kafka,
     ports::free_port,
     topics::unique_name,
     wait_until,
@@ -114,7 +114,7 @@ impl Tally {
             hook,
             _program: Process::start(program),
             _sidecar: sidecar,
-            client: reqwest::Client::new(),
+            client: http::client(),
         };
         checkpoints::wait_connected(&tally.admin, 1).await;
         tally

@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use cutline_crash::{ARMED, DIRECTORY, PASSED};
-use integration_tests::{Process, Run, restores::is_over, wait_for};
+use integration_tests::{Process, Run, http, restores::is_over, wait_for};
 use serde_json::{Value, json};
 
 use crate::world::{FLOW_DEADLINE, Options, RESTORE_DEADLINE, World};
@@ -94,7 +94,7 @@ async fn ask(request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
 }
 
 async fn get(url: &str, path: &str) -> Option<(u16, Value)> {
-    ask(reqwest::Client::new().get(format!("{url}{path}"))).await
+    ask(http::client().get(format!("{url}{path}"))).await
 }
 
 /// True when the newest checkpoint is after `before` and decided.
@@ -124,7 +124,7 @@ async fn begin_or_die(world: &World, epoch: u64) {
     let url = format!("{}/v1/restores", world.admin.url());
     wait_for(FLOW_DEADLINE, "a restore to be taken", || async {
         let request = json!({ "epoch": epoch, "safety_checkpoint": false });
-        let answer = ask(reqwest::Client::new().post(&url).json(&request)).await;
+        let answer = ask(http::client().post(&url).json(&request)).await;
         let taken = answer.is_none_or(|(status, _)| status == 202);
         if !taken {
             tokio::time::sleep(TRY_AGAIN).await;
@@ -163,7 +163,7 @@ async fn dies_at_any_point_of_a_checkpoint(the_admin: bool) {
         let process = world.victim(the_admin);
         arm(process, alive);
         // Whether it is answered does not matter.
-        let asked = reqwest::Client::new().post(format!("{url}/v1/checkpoints"));
+        let asked = http::client().post(format!("{url}/v1/checkpoints"));
         ask(asked.json(&json!({}))).await;
         let died = dies(process, async || checkpoint_is_over(&url, before).await).await;
         let at = passed(process).pop().unwrap_or_default();

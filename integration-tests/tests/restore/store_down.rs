@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use integration_tests::{checkpoints, wait_for};
+use integration_tests::{checkpoints, http, wait_for};
 
 use crate::world::{Options, World};
 
@@ -37,7 +37,7 @@ async fn no_application_is_paused_for_an_epoch_that_cannot_be_stored() {
     let mut metrics = String::new();
     for app in [&world.a[0], &world.b[0]] {
         let url = format!("{}/metrics", app.sidecar.metrics_url());
-        metrics += &reqwest::get(url).await.unwrap().text().await.unwrap();
+        metrics += &http::get(url).send().await.unwrap().text().await.unwrap();
     }
     assert!(
         metrics.contains("cutline_breaker_open{of=\"store\"} 1"),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use integration_tests::{
-    Admin, AdminOptions, Sidecar, SidecarOptions, topics::unique_name, wait_until,
+    Admin, AdminOptions, Sidecar, SidecarOptions, http, topics::unique_name, wait_until,
 };
 
 use crate::cluster::{ELSEWHERE, EXPIRED, SASL, TLS, cluster};
@@ -98,7 +98,7 @@ async fn an_admin_api_that_is_not_believed_says_why_to_whoever_asks() {
             SOON,
             &format!("the admin API to say {says}"),
             || async move {
-                let asked = reqwest::get(format!("{}/readyz", admin.url())).await;
+                let asked = http::get(format!("{}/readyz", admin.url())).send().await;
                 let Ok(answer) = asked else { return false };
                 answer.text().await.unwrap().contains(says)
             },

@@ -8,7 +8,7 @@ use std::{
 };
 
 use integration_tests::{
-    Prometheus, binaries::project_root, prometheus::Target, wait_for, wait_until,
+    Prometheus, binaries::project_root, http, prometheus::Target, wait_for, wait_until,
 };
 use serde_json::Value;
 
@@ -88,7 +88,7 @@ fn labels(expression: &str) -> BTreeSet<&str> {
 }
 
 async fn told(world: &World) -> Told {
-    let client = reqwest::Client::new();
+    let client = http::client();
     let mut told = Told::new();
     let admin = client.get(format!("{}/metrics", world.admin.url()));
     let answer = admin.bearer_auth(&world.token).send().await.unwrap();

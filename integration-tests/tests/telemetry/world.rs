@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use integration_tests::{
     Admin, AdminOptions, Bank, BankOptions, Kafka, Sidecar, Tokens, bank::Behind, checkpoints,
-    topics::unique_name, wait_until,
+    http, topics::unique_name, wait_until,
 };
 use serde_json::Value;
 
@@ -70,7 +70,7 @@ impl World {
             bank,
             token,
             token_file,
-            client: reqwest::Client::new(),
+            client: http::client(),
         };
         wait_until(WORK_DEADLINE, "both sidecars to be at work", || async {
             checkpoints::at_work(&world.get("/v1/sidecars").await) == 2

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use integration_tests::{checkpoints::at_work, restores::is_over, wait_at_most, wait_for};
+use integration_tests::{checkpoints::at_work, http, restores::is_over, wait_at_most, wait_for};
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -29,7 +29,7 @@ impl Control {
     #[must_use]
     pub fn of(stage: &Stage) -> Self {
         Self {
-            client: reqwest::Client::new(),
+            client: http::client(),
             urls: stage
                 .admins
                 .iter()

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use integration_tests::http;
 use parking_lot::Mutex;
 
 use crate::tally::Tally;
@@ -44,7 +45,7 @@ impl Stopped {
 #[must_use]
 pub fn watch(sidecars: Vec<String>, stopped: Stopped, tally: Tally) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
-        let client = reqwest::Client::new();
+        let client = http::client();
         let mut seen = vec![0.0; sidecars.len()];
         loop {
             for (at, url) in sidecars.iter().enumerate() {
