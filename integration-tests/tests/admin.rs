@@ -6,6 +6,8 @@ mod access;
 mod dashboard;
 #[path = "admin/doctor.rs"]
 mod doctor;
+#[path = "admin/relay.rs"]
+mod relay;
 #[path = "admin/retention.rs"]
 mod retention;
 #[path = "admin/tls.rs"]
@@ -17,16 +19,16 @@ use std::time::Duration;
 
 use integration_tests::{
     Admin, AdminOptions, Kafka, Process, ProcessSpec, Run, Sidecar, SidecarOptions, Topics,
-    binaries::binary, checkpoints, events::events, ports::free_port, topics::unique_name, wait_for,
-    wait_until,
+    binaries::binary, checkpoints, events::events, http, ports::free_port, topics::unique_name,
+    wait_for, wait_until,
 };
 use rdkafka::{
-    ClientConfig, Message,
-    consumer::{CommitMode, Consumer, StreamConsumer},
+    ClientConfig,
     producer::{FutureProducer, FutureRecord},
 };
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+
+use self::relay::Relay;
 
 const SOON: Duration = Duration::from_secs(30);
 /// Kafka waits six seconds for a leader that went without a word.
@@ -41,7 +43,7 @@ struct World {
     /// Where a second admin API would be; the sidecar knows of both.
     second_port: u16,
     sidecar: Sidecar,
-    application: JoinHandle<()>,
+    application: Option<Relay>,
 }
 
 impl World {
@@ -71,7 +73,7 @@ impl World {
         })
         .await;
         produce(&kafka.bootstrap(), &input, RECORDS).await;
-        let application = relay(&sidecar.bootstrap(), input, output);
+        let application = Relay::start(&sidecar.bootstrap(), input, output);
         checkpoints::wait_connected(&admin, 1).await;
         Self {
             kafka,
@@ -79,7 +81,7 @@ impl World {
             admin,
             second_port,
             sidecar,
-            application,
+            application: Some(application),
         }
     }
 
@@ -92,7 +94,7 @@ impl World {
 
     async fn post_with_key(&self, key: &str, body: &Value) -> (u16, Value) {
         let url = format!("{}/v1/checkpoints", self.admin.url());
-        let question = reqwest::Client::new()
+        let question = http::client()
             .post(url)
             .header("idempotency-key", key)
             .json(body);
@@ -130,12 +132,6 @@ impl World {
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        self.application.abort();
-    }
-}
-
 async fn produce(bootstrap: &str, topic: &str, count: usize) {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
@@ -148,38 +144,8 @@ async fn produce(bootstrap: &str, topic: &str, count: usize) {
     }
 }
 
-/// Reads, writes, commits: one record after the other.
-fn relay(bootstrap: &str, input: String, output: String) -> JoinHandle<()> {
-    let consumer: StreamConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .set("group.id", unique_name("relay"))
-        .set("auto.offset.reset", "earliest")
-        .set("enable.auto.commit", "false")
-        .create()
-        .expect("a client needs a bootstrap only");
-    let producer: FutureProducer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap)
-        .create()
-        .expect("a client needs a bootstrap only");
-    tokio::spawn(async move {
-        consumer.subscribe(&[&input]).expect("a topic's name");
-        loop {
-            let Ok(message) = consumer.recv().await else {
-                continue;
-            };
-            let record = FutureRecord::<[u8], [u8]>::to(&output)
-                .key(message.key().unwrap_or_default())
-                .payload(message.payload().unwrap_or_default());
-            if producer.send(record, SOON).await.is_ok() {
-                // A commit that is refused is made up for by the next one.
-                let _ = consumer.commit_message(&message, CommitMode::Async);
-            }
-        }
-    })
-}
-
 async fn ask(url: &str, path: &str) -> Option<(u16, Value)> {
-    let answer = reqwest::get(format!("{url}{path}")).await.ok()?;
+    let answer = http::get(format!("{url}{path}")).send().await.ok()?;
     let status = answer.status().as_u16();
     Some((status, answer.json().await.unwrap_or(Value::Null)))
 }
@@ -316,7 +282,7 @@ async fn of_two_admin_apis_one_leads_and_the_other_says_so() {
     };
     let (status, _) = wait_for(SOON, "the second to say that it waits", not_leading).await;
     assert_eq!(status, 503);
-    let post = reqwest::Client::new().post(format!("{url}/v1/checkpoints"));
+    let post = http::client().post(format!("{url}/v1/checkpoints"));
     let refused = post.json(&json!({})).send().await.expect("it answers");
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
@@ -351,7 +317,7 @@ async fn a_sidecar_finds_whoever_leads_and_leaves_one_that_froze() {
             .is_some_and(|(status, sidecars)| status == 200 && sidecars[0]["state"] == "connected")
     })
     .await;
-    let post = reqwest::Client::new().post(format!("{url}/v1/checkpoints"));
+    let post = http::client().post(format!("{url}/v1/checkpoints"));
     let accepted = post.json(&json!({})).send().await.expect("it answers");
     assert_eq!(accepted.status(), 202);
     wait_until(SOON, "a checkpoint by the second", || async {
@@ -438,7 +404,7 @@ async fn a_deleted_checkpoint_is_gone_and_its_number_is_not_used_again() {
     let world = World::start().await;
     let first = world.completed().await;
     let path = format!("{}/v1/checkpoints/{}", world.admin.url(), first["epoch"]);
-    let delete = || reqwest::Client::new().delete(&path).send();
+    let delete = || http::client().delete(&path).send();
     assert_eq!(delete().await.expect("it answers").status(), 204);
     assert_eq!(delete().await.expect("it answers").status(), 404);
     let (_, list) = world.admin.get("/v1/checkpoints").await;

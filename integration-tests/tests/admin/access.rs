@@ -4,12 +4,12 @@ use std::{fs, process::Output, time::Duration};
 
 use integration_tests::{
     Admin, AdminOptions, Kafka, Process, ProcessSpec, Run, Sidecar, SidecarOptions, Tokens, Topics,
-    binaries::binary, checkpoints, ports::free_port, topics::unique_name, wait_until,
+    binaries::binary, checkpoints, http, ports::free_port, topics::unique_name, wait_until,
 };
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{SOON, produce, relay};
+use crate::{SOON, produce, relay::Relay};
 
 struct World {
     admin: Admin,
@@ -127,7 +127,7 @@ async fn nobody_gets_in_who_does_not_belong_and_it_is_written_down_who_did_what(
     let input = topics.create_unique("in", 1).await;
     let output = topics.create_unique("out", 1).await;
     produce(&world.kafka.bootstrap(), &input, 5).await;
-    let application = relay(&own.bootstrap(), input, output);
+    let _application = Relay::start(&own.bootstrap(), input, output);
     wait_until(SOON, "the sidecar to be at work", || async {
         let seen = world
             .is_done(Some(&viewer), &["sidecars", "-o", "json"])
@@ -194,7 +194,6 @@ async fn nobody_gets_in_who_does_not_belong_and_it_is_written_down_who_did_what(
         let shown = tokens.words().iter().find(|token| log.contains(*token));
         assert_eq!(shown, None, "a token in the log of {}", process.name());
     }
-    application.abort();
 }
 
 #[tokio::test]
@@ -269,7 +268,9 @@ async fn strangers_are_not_listened_to_unless_told_so() {
     );
     let _told = start(&["--unauthenticated", "yes"]);
     wait_until(SOON, "it to live", || async {
-        let answer = reqwest::get(format!("http://127.0.0.1:{port}/healthz")).await;
+        let answer = http::get(format!("http://127.0.0.1:{port}/healthz"))
+            .send()
+            .await;
         answer.is_ok_and(|answer| answer.status().is_success())
     })
     .await;

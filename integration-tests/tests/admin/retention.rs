@@ -1,7 +1,7 @@
 //! How long checkpoints last: what Kafka's retention takes of them, and what retention of their own deletes; and services
 //! that do not come back.
 
-use integration_tests::{checkpoints, wait_for, wait_until};
+use integration_tests::{checkpoints, http, wait_for, wait_until};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
@@ -111,7 +111,9 @@ async fn a_checkpoint_says_until_when_kafka_keeps_what_it_needs() {
 }
 
 async fn metrics(world: &World) -> String {
-    let answer = reqwest::get(format!("{}/metrics", world.admin.url())).await;
+    let answer = http::get(format!("{}/metrics", world.admin.url()))
+        .send()
+        .await;
     let answer = answer.expect("it answers").text().await;
     answer.expect("text")
 }
@@ -137,7 +139,7 @@ async fn what_prune_would_delete_is_told_before_it_is_deleted() {
     })
     .await;
     let prune = async |dry_run: bool| -> Value {
-        let post = reqwest::Client::new().post(format!("{url}/v1/checkpoints/prune"));
+        let post = http::client().post(format!("{url}/v1/checkpoints/prune"));
         let answer = post.json(&json!({ "dry_run": dry_run })).send().await;
         answer.expect("it answers").json().await.expect("JSON")
     };
@@ -176,12 +178,12 @@ async fn a_service_that_does_not_come_back_can_be_forgotten() {
     let base = format!("{}/v1/services", world.admin.url());
     let forget = async |service: &str| {
         let url = format!("{base}/{service}");
-        let answer = reqwest::Client::new().delete(url).send().await;
+        let answer = http::client().delete(url).send().await;
         answer.expect("it answers").status().as_u16()
     };
     assert_eq!(forget("nobody").await, 404);
     assert_eq!(forget("relay").await, 409, "it runs");
-    world.application.abort();
+    drop(world.application.take());
     // It says itself that it ends.
     world.sidecar.process().terminate();
     wait_until(SOON, "it to be at zero instances", || async {

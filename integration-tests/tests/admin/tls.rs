@@ -6,14 +6,13 @@ use std::{fs, path::PathBuf, process::Output, time::Duration};
 use integration_tests::{
     Admin, AdminOptions, Kafka, Run, Sidecar, SidecarOptions, Tokens, Topics,
     certificates::{Authority, Identity},
-    checkpoints, https,
+    checkpoints, http, https,
     topics::unique_name,
     wait_until,
 };
 use serde_json::Value;
-use tokio::task::JoinHandle;
 
-use crate::{SOON, access::log_has, produce, relay};
+use crate::{SOON, access::log_has, produce, relay::Relay};
 
 /// How long a replaced certificate may go unseen; files are looked at every two seconds.
 const REPLACED: Duration = Duration::from_secs(20);
@@ -22,7 +21,7 @@ const REPLACED: Duration = Duration::from_secs(20);
 struct World {
     admin: Admin,
     _sidecar: Sidecar,
-    application: JoinHandle<()>,
+    _application: Relay,
     directory: PathBuf,
     ca: PathBuf,
     person: Identity,
@@ -73,11 +72,11 @@ impl World {
         let input = topics.create_unique("in", 1).await;
         let output = topics.create_unique("out", 1).await;
         produce(&kafka.bootstrap(), &input, 5).await;
-        let application = relay(&sidecar.bootstrap(), input, output);
+        let application = Relay::start(&sidecar.bootstrap(), input, output);
         let world = Self {
             admin,
             _sidecar: sidecar,
-            application,
+            _application: application,
             directory,
             ca,
             person,
@@ -154,7 +153,9 @@ async fn everything_goes_over_tls_and_nobody_gets_in_without_a_certificate_of_th
     let (status, problem) = ask("GET /v1/topology").await.expect("an answer");
     assert_eq!((status, &problem["code"]), (403, &"CL0220".into()));
 
-    let plain = reqwest::get(world.admin.url().replace("https", "http") + "/healthz").await;
+    let plain = http::get(world.admin.url().replace("https", "http") + "/healthz")
+        .send()
+        .await;
     let plain: Value = plain.expect("an answer").json().await.expect("a problem");
     assert_eq!(plain["code"], "CL0221");
 
@@ -187,7 +188,6 @@ async fn everything_goes_over_tls_and_nobody_gets_in_without_a_certificate_of_th
         said.contains("signed by nobody who is believed here"),
         "{said}"
     );
-    world.application.abort();
 }
 
 #[tokio::test]
@@ -241,5 +241,4 @@ async fn certificates_and_authorities_are_replaced_while_everybody_stays() {
     world.admin.process().terminate();
     world.admin.process().start_again();
     world.wait_at_work().await;
-    world.application.abort();
 }

@@ -4,7 +4,8 @@ use std::{path::Path, time::Duration};
 
 use integration_tests::{
     Kafka, Process, ProcessSpec, Redis, RedisOptions, Run, Sidecar, SidecarOptions,
-    binaries::binary, events::events, ports::free_port, topics::unique_name, wait_for, wait_until,
+    binaries::binary, events::events, http, ports::free_port, topics::unique_name, wait_for,
+    wait_until,
 };
 use serde_json::{Value, json};
 
@@ -32,7 +33,7 @@ impl AdminApi {
         Self {
             process: Process::start(spec),
             url: format!("http://127.0.0.1:{port}"),
-            client: reqwest::Client::new(),
+            client: http::client(),
         }
     }
 
