@@ -1,4 +1,4 @@
-//! The Kafka that all tests here share: a listener for every way to be somebody, and nobody may do anything without an ACL.
+//! The Kafka that tests here share, or have one of their own of: a listener for every way to be somebody, and nobody may do anything without an ACL.
 //!
 //! Its plain listener is the operators': whoever comes that way is a superuser.
 
@@ -51,12 +51,13 @@ pub struct Right {
 
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
+/// The one that is shared.
 pub async fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(Cluster::start).await
 }
 
 impl Cluster {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let certificates = Certificates::make();
         let kafka = Kafka::start(options(&certificates)).await;
         let bootstrap = [kafka.bootstrap()];

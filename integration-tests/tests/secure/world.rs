@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{Billing, order, stranger},
-    cluster::{Cluster, MUTUAL, Right, cluster},
+    cluster::{Cluster, MUTUAL, Right},
     rights::named,
 };
 
@@ -19,7 +19,7 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const ORDERS: usize = 10;
 
 pub struct World {
-    pub cluster: &'static Cluster,
+    pub cluster: Cluster,
     pub admin: Admin,
     pub sidecar: Sidecar,
     pub billing: Option<Billing>,
@@ -48,7 +48,8 @@ fn environment(cluster: &Cluster, user: &str) -> Vec<(String, String)> {
 impl World {
     /// Comes up with every right, but for one that is granted when its lack was told of.
     pub async fn start(rights: &[Right]) -> Self {
-        let cluster = cluster().await;
+        // Of its own: what one world may no longer do, others still may.
+        let cluster = Cluster::start().await;
         for topic in ["orders", "invoices", "refunds"] {
             cluster.kafka.topics().create(topic, 1).await;
         }
@@ -66,7 +67,7 @@ impl World {
             cluster.grant(right).await;
         }
         let mut over = AdminOptions::over(&cluster.kafka.listener(MUTUAL));
-        over.environment = environment(cluster, "admin");
+        over.environment = environment(&cluster, "admin");
         over.arguments = ["--checkpoint-retries", "0"].map(str::to_owned).to_vec();
         let creates = rights
             .iter()
@@ -81,7 +82,7 @@ impl World {
             service: "billing".into(),
             deployment: "money".into(),
             admin: Some(admin.url()),
-            environment: environment(cluster, "sidecar"),
+            environment: environment(&cluster, "sidecar"),
             ..SidecarOptions::transparent(&cluster.kafka.listener(MUTUAL))
         })
         .await;
