@@ -70,6 +70,10 @@ fn codec(attributes: u8) -> String {
     name.to_owned()
 }
 
+fn index_of(partition: i32) -> usize {
+    usize::try_from(partition).expect("partitions are counted from 0 up")
+}
+
 /// Takes everything before `offset` away.
 pub async fn trim(kafka: &Kafka, topic: &str, partition: i32, offset: i64) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
@@ -101,7 +105,7 @@ pub async fn ends(kafka: &Kafka, topic: &str, partitions: i32) -> Vec<i64> {
 /// The numbers in the records of a flow, by partition and in order, as who reads what is committed sees them.
 pub type Numbers = BTreeMap<i32, Vec<u64>>;
 
-/// Reads a topic of numbered records to its end.
+/// Reads a topic of numbered records to where it ends now; more may come meanwhile.
 pub async fn numbers(bootstrap: &str, topic: &str) -> Numbers {
     let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
     let reading = tokio::task::spawn_blocking(move || {
@@ -118,6 +122,12 @@ pub async fn numbers(bootstrap: &str, topic: &str) -> Numbers {
             from.add_partition_offset(&topic, index, KafkaOffset::Beginning)
                 .expect("an offset");
         }
+        let ends: Vec<i64> = (0..PARTITIONS)
+            .map(|index| {
+                let marks = consumer.fetch_watermarks(&topic, index, READ_DEADLINE);
+                marks.expect("the topic has an end").1
+            })
+            .collect();
         consumer.assign(&from).expect("the topic exists");
         let (mut numbers, mut ended) = (Numbers::new(), BTreeSet::new());
         while ended.len() < PARTITIONS as usize {
@@ -127,6 +137,10 @@ pub async fn numbers(bootstrap: &str, topic: &str) -> Numbers {
                     let number = value[4..12].try_into().expect("eight bytes");
                     let partition = numbers.entry(record.partition()).or_default();
                     partition.push(u64::from_be_bytes(number));
+                    // Its end is never told of a topic that somebody goes on writing.
+                    if record.offset() + 1 >= ends[index_of(record.partition())] {
+                        ended.insert(record.partition());
+                    }
                 }
                 Err(KafkaError::PartitionEOF(partition)) => {
                     ended.insert(partition);
