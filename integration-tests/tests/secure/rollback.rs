@@ -30,36 +30,24 @@ async fn the_documented_acls_suffice_for_a_checkpoint_and_a_rollback() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_acl_of_a_sidecar_is_named_when_it_is_missing() {
-    let rights = documented();
-    let mut world = World::start(&rights).await;
-    world.checkpoint().await;
-    without_each(&mut world, &rights, |right| right.user == "sidecar").await;
+    without_each(|right| right.user == "sidecar").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_acl_of_the_admin_api_on_topics_is_named_when_it_is_missing() {
-    let rights = documented();
-    let mut world = World::start(&rights).await;
-    world.checkpoint().await;
-    without_each(&mut world, &rights, |right| {
-        right.user == "admin" && right.kind == "topic"
-    })
-    .await;
+    without_each(|right| right.user == "admin" && right.kind == "topic").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_other_acl_of_the_admin_api_is_named_when_it_is_missing() {
+    without_each(|right| right.user == "admin" && right.kind != "topic").await;
+}
+
+/// Takes away in a world, one after the other, the rights that are `of_these`; those of Cutline's own parts where all are asked for.
+async fn without_each(of_these: impl Fn(&Right) -> bool) {
     let rights = documented();
     let mut world = World::start(&rights).await;
     world.checkpoint().await;
-    without_each(&mut world, &rights, |right| {
-        right.user == "admin" && right.kind != "topic"
-    })
-    .await;
-}
-
-/// Takes away, one after the other, the rights that are `of_these`; those of Cutline's own parts where all are asked for.
-async fn without_each(world: &mut World, rights: &[Right], of_these: impl Fn(&Right) -> bool) {
     let all = std::env::var("CUTLINE_ACLS").is_ok_and(|which| which == "all");
     let missed = rights
         .iter()
@@ -67,7 +55,7 @@ async fn without_each(world: &mut World, rights: &[Right], of_these: impl Fn(&Ri
     let missed: Vec<&Right> = missed.collect();
     assert!(!missed.is_empty(), "rights to be missed");
     for right in missed {
-        without(world, right, rights).await;
+        without(&mut world, right, &rights).await;
     }
 }
 
