@@ -12,16 +12,31 @@ use crate::{wait_at_most, wait_for, wait_until};
 /// How long instances may take to join their groups.
 const ASSIGNED_LIMIT: Duration = Duration::from_secs(60);
 
+/// Has every member of `group` leave: of those who are known to be dead nobody waits for the session to run out.
+///
+/// # Panics
+/// When the brokers do not let them go in time.
+pub async fn empty(kafka: &str, group: &str) {
+    let client = connected(kafka).await;
+    let (client, group) = (&client, &GroupId::from(group.to_owned()));
+    wait_until(ASSIGNED_LIMIT, "the members to have left", || async {
+        let Ok(state) = client.describe_group(group).await else {
+            return false;
+        };
+        // A rebalance may be in the way: the next look tells who is left.
+        let _ = client.force_leave(group, state.kind, &state.members).await;
+        state.is_empty()
+    })
+    .await;
+}
+
 /// Waits until `members` share `partitions` in a group that is settled: a rebalance under load may make a plain at-least-once application do a
 /// batch twice, with Cutline and without.
 ///
 /// # Panics
 /// When they do not in time.
 pub async fn wait_assigned(kafka: &str, group: &str, members: usize, partitions: usize) {
-    let bootstrap: Vec<String> = kafka.split(',').map(str::to_owned).collect();
-    let client = Client::connect(&bootstrap, ClientOptions::default())
-        .await
-        .expect("the Kafka of this run answers");
+    let client = connected(kafka).await;
     let (client, group) = (&client, GroupId::from(group.to_owned()));
     wait_until(ASSIGNED_LIMIT, "the partitions to be assigned", || {
         let group = group.clone();
@@ -34,6 +49,16 @@ pub async fn wait_assigned(kafka: &str, group: &str, members: usize, partitions:
         }
     })
     .await;
+}
+
+async fn connected(kafka: &str) -> Client {
+    let bootstrap: Vec<String> = kafka.split(',').map(str::to_owned).collect();
+    wait_for(ASSIGNED_LIMIT, "a broker to answer", || async {
+        Client::connect(&bootstrap, ClientOptions::default())
+            .await
+            .ok()
+    })
+    .await
 }
 
 /// How far groups had committed at one moment, to see whether every one of their partitions moves on from there.
@@ -52,13 +77,7 @@ impl Progress {
     /// # Panics
     /// When no broker tells it in time.
     pub async fn of(kafka: &str, inputs: Vec<(GroupId, Vec<TopicPartition>)>) -> Self {
-        let bootstrap: Vec<String> = kafka.split(',').map(str::to_owned).collect();
-        let client = wait_for(ASSIGNED_LIMIT, "a broker to answer", || async {
-            Client::connect(&bootstrap, ClientOptions::default())
-                .await
-                .ok()
-        })
-        .await;
+        let client = connected(kafka).await;
         let before = wait_for(ASSIGNED_LIMIT, "the offsets of the groups", || {
             committed(&client, &inputs)
         })

@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use cutline_crash::{ARMED, DIRECTORY, PASSED};
-use integration_tests::{Process, Run, http, restores::is_over, wait_for};
+use integration_tests::{Process, Run, groups, http, restores::is_over, wait_for};
 use serde_json::{Value, json};
 
 use crate::world::{FLOW_DEADLINE, Options, RESTORE_DEADLINE, World};
@@ -83,6 +83,17 @@ impl World {
         } else {
             self.b[0].sidecar.process()
         }
+    }
+
+    /// Starts who died again, and waits until somebody leads.
+    async fn start_again(&mut self, the_admin: bool) {
+        if the_admin {
+            // How long a dead leader's session lasts other tests see; here it would be most of what is waited for.
+            let election = format!("__cutline.{}.coordinator", self.deployment);
+            groups::empty(&self.kafka.bootstrap(), &election).await;
+        }
+        self.victim(the_admin).start_again();
+        self.admin.wait_ready().await;
     }
 }
 
@@ -170,8 +181,7 @@ async fn dies_at_any_point_of_a_checkpoint(the_admin: bool) {
         if !died {
             break;
         }
-        process.start_again();
-        world.admin.wait_ready().await;
+        world.start_again(the_admin).await;
         wait_for(RESTORE_DEADLINE, "the checkpoint to be over", || async {
             checkpoint_is_over(&url, before - 1).await.then_some(())
         })
@@ -243,8 +253,7 @@ async fn dies_at_any_point_of_a_restore(the_admin: bool) -> (usize, usize) {
             eprintln!("{} points: {passed:#?}", passed.len());
             break;
         }
-        process.start_again();
-        world.admin.wait_ready().await;
+        world.start_again(the_admin).await;
         let view = wait_for(RESTORE_DEADLINE, "the restore to be over", || async {
             let newest = newest_restore(&url).await.unwrap_or_default();
             (newest.is_null() || is_over(&newest)).then_some(newest)
