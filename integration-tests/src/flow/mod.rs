@@ -31,7 +31,8 @@ fn producer_config(bootstrap: &str) -> rdkafka::ClientConfig {
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("message.timeout.ms", "0")
-        .set("linger.ms", "5")
+        // Of some hundred records a second several go at a time: a request for each is what a broker has most to do with.
+        .set("linger.ms", "20")
         // Not so large that one batch is all that a consumer fetches at a time.
         .set("batch.size", "65536")
         .set("log_level", "2");

@@ -106,7 +106,7 @@ fn works(wiring: &Wiring, stop: &AtomicBool, count: &AtomicU64) -> Result<(), Ka
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &wiring.bootstrap)
         .set("transactional.id", &wiring.id)
-        .set("linger.ms", "2")
+        .set("linger.ms", "20")
         .set("metadata.recovery.strategy", "none")
         .set("log_level", "2")
         .create()?;

@@ -173,7 +173,7 @@ impl Worker {
             .set("enable.idempotence", "true")
             .set("message.timeout.ms", "0")
             .set("reconnect.backoff.max.ms", "500")
-            .set("linger.ms", "2")
+            .set("linger.ms", "20")
             .set("log_level", "2")
             .create()
             .unwrap();

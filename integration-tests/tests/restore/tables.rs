@@ -171,6 +171,11 @@ impl Shelf {
             options,
         };
         shelf.flow(300).await;
+        // What was taken is written a moment later, and only a table that has begun is part of a checkpoint.
+        wait_until(FLOW_DEADLINE, "the table to begin", || async {
+            shelf.ends().iter().all(|end| *end > 0)
+        })
+        .await;
         shelf
     }
 
