@@ -20,9 +20,9 @@ const WORK_DEADLINE: Duration = Duration::from_secs(60);
 const REELECTION: Duration = Duration::from_secs(120);
 const SETTLE: Duration = Duration::from_secs(90);
 /// How many records flow between two events.
-const FLOW: i64 = 15_000;
+const FLOW: i64 = 7_500;
 /// About three records each.
-const ORDERS_PER_SECOND: u64 = 1_800;
+const ORDERS_PER_SECOND: u64 = 900;
 
 /// Banks behind sidecars, under load, with an admin API of their own.
 struct World {
