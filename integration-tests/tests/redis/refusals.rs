@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cutline_model::Epoch;
 use cutline_state::parse_state_spec;
 use cutline_store::Entry;
-use integration_tests::{Redis, RedisOptions, wait_until};
+use integration_tests::{Redis, RedisOptions, ports::free_port, wait_until};
 
 use crate::world::{bank, world, world_of};
 
@@ -25,8 +25,12 @@ const NEEDED: [&str; 10] = [
 
 #[tokio::test]
 async fn a_cluster_and_a_replica_are_refused_by_name() {
+    let bus = free_port().to_string();
     let options = RedisOptions {
-        arguments: ["--cluster-enabled", "yes"].map(str::to_owned).into(),
+        // Left to itself it takes a second port, 10,000 above the first, which may be somebody's.
+        arguments: ["--cluster-enabled", "yes", "--cluster-port", &bus]
+            .map(str::to_owned)
+            .into(),
         ..RedisOptions::default()
     };
     let world = world_of(&options).await;
